@@ -8,6 +8,7 @@
 # system's own apt is configured with.
 
 set -euo pipefail
+shopt -s inherit_errexit
 
 AVM_TOP=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 AVM_CACHE=${AVM_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/avm}
@@ -32,8 +33,10 @@ as_root() {
 need() {
 	local p missing=()
 	for p in "$@"; do
-		dpkg-query -W -f '${Status}' "$p" 2>/dev/null |
-			grep -q 'install ok installed' || missing+=("$p")
+		case $(dpkg-query -W -f '${Status}' "$p" 2>/dev/null || true) in
+		*'install ok installed'*) ;;
+		*) missing+=("$p") ;;
+		esac
 	done
 	[ "${#missing[@]}" -eq 0 ] && return 0
 	say "installing with apt: ${missing[*]}"
@@ -46,6 +49,7 @@ need() {
 # mirror main|security: the address that the system's apt uses for it.
 mirror() {
 	local want=$1 uri codename component
+	# shellcheck disable=SC2016 # apt's own variables, below
 	while read -r uri codename component; do
 		[ "$component" = main ] || continue
 		case $want:$codename in
@@ -93,7 +97,7 @@ private_apt_update() {
 		return 0
 	fi
 	mkdir -p "$state/lists/partial" "$state/cache/archives/partial"
-	apt-get indextargets 'Created-By: Packages' 2>/dev/null | grep -q . ||
+	[ -n "$(apt-get indextargets 'Created-By: Packages' 2>/dev/null)" ] ||
 		as_root apt-get update -q >&2
 	suite_sources "$1" >"$state/sources.list"
 	private_apt "$1" apt-get update -q >&2 ||
@@ -103,8 +107,11 @@ private_apt_update() {
 
 # dependency SUITE PACKAGE PATTERN: the dependency that matches the pattern.
 dependency() {
-	private_apt "$1" apt-cache depends "$2" | sed -n 's/^ *Depends: //p' |
-		grep -E -m 1 "$3" || die "$2 has no dependency like $3"
+	local found
+	found=$(private_apt "$1" apt-cache depends "$2" |
+		awk -v pattern="$3" '/Depends:/ && $2 ~ pattern && !n++ { print $2 }')
+	[ -n "$found" ] || die "$2 has no dependency like $3"
+	printf '%s\n' "$found"
 }
 
 # unpack SUITE DIRECTORY PACKAGE...: download by name, check, unpack there.
@@ -119,4 +126,86 @@ unpack() {
 		dpkg-deb -x "$deb" "$to"
 	done
 	rm -rf "$tmp"
+}
+
+# with_lock FILE COMMAND...: one process at a time, for what is built once and
+# then shared (the cache, a build folder). The command runs in this shell, and
+# its failure ends it.
+with_lock() {
+	local file=$1 fd
+	shift
+	mkdir -p "$(dirname "$file")"
+	exec {fd}>"$file"
+	if ! flock -n "$fd"; then
+		say "waiting for another run that holds $file"
+		flock "$fd"
+	fi
+	"$@"
+	exec {fd}>&-
+}
+
+# kernel_known KERNEL: a stock version, a folder with a kernel of one's own, or,
+# to build for only, the running one.
+kernel_known() {
+	case $1 in
+	6.1 | 6.12) return 0 ;;
+	*/*) [ -f "$1/bzImage" ] || die "no bzImage in $1 (a kernel folder holds bzImage, config, build.tar.zst)" ;;
+	running) [ -d "/lib/modules/$(uname -r)/build" ] ||
+		die "no headers for the running kernel here: on Debian, apt install linux-headers-$(uname -r)" ;;
+	*) die "no such kernel: $1 (known: $AVM_KERNELS, or a folder, written with a slash, that holds bzImage and build.tar.zst)" ;;
+	esac
+}
+
+# kernel_name KERNEL: what its build folder and its column in tables are called.
+kernel_name() {
+	case $1 in
+	*/*) basename "$1" ;;
+	running) uname -r ;;
+	*) printf '%s\n' "$1" ;;
+	esac
+}
+
+# kernel_image KERNEL: the file to boot; fetched if need be.
+kernel_image() {
+	local dir
+	case $1 in
+	*/*) printf '%s\n' "$1/bzImage" ;;
+	running) die "the running kernel is not one to boot in a VM" ;;
+	*)
+		dir=$("$AVM_TOP/tools/vm/kernel" "$1")
+		printf '%s\n' "$dir/vmlinuz"
+		;;
+	esac
+}
+
+# unpack_build ARCHIVE DIRECTORY: a tree for external modules, all or nothing.
+unpack_build() {
+	[ -d "$2" ] && return 0
+	rm -rf "$2.part"
+	mkdir -p "$2.part"
+	tar --zstd -xf "$1" -C "$2.part" || die "cannot unpack $1"
+	mv "$2.part" "$2"
+}
+
+# kernel_build KERNEL: the tree to build modules against; fetched or unpacked
+# if need be. A folder's archive is kept unpacked under its checksum.
+kernel_build() {
+	local dir sum
+	case $1 in
+	*/*)
+		[ -f "$1/build.tar.zst" ] || die "no build.tar.zst in $1: cannot build modules for it"
+		sum=$(sha256sum "$1/build.tar.zst")
+		dir=$AVM_CACHE/builds/${sum%% *}
+		with_lock "$AVM_CACHE/builds/lock" unpack_build "$1/build.tar.zst" "$dir"
+		# The archive may hold its files under one folder.
+		[ -f "$dir/Makefile" ] || dir=$(dirname "$(find "$dir" -maxdepth 2 -name Makefile -print -quit)")
+		[ -f "$dir/Makefile" ] || die "$1/build.tar.zst holds no Makefile"
+		printf '%s\n' "$dir"
+		;;
+	running) printf '/lib/modules/%s/build\n' "$(uname -r)" ;;
+	*)
+		dir=$("$AVM_TOP/tools/vm/kernel" "$1")
+		printf '%s\n' "$dir/build"
+		;;
+	esac
 }

@@ -251,8 +251,9 @@ struct avm_span {
  *
  * Errors besides the general ones: ENOBUFS when @buffer_size is too small for
  * the bitmap, or for one span. When @buffer is unmapped by another thread
- * while the call runs (EFAULT), the pages from @out_end on keep the bits that
- * they had, but some of them may have got the protection @prot.
+ * while the call runs (EFAULT), the pages from @out_end on have not been
+ * reported and will be by the next scan, but some may have got the protection
+ * @prot.
  */
 struct avm_scan {
 	__u32 size;

@@ -1,0 +1,458 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * batch.c - AVM_IOC_PROTECT and AVM_IOC_POPULATE: vectors of ranges
+ *
+ * Ranges are read from user memory some at a time, outside of mmap_lock, and
+ * then done under it. A cursor keeps the page table of the last range locked,
+ * so that the next range in the same table costs no more than its pages. The
+ * flush comes after the last range, when mmap_lock is no longer held: what it
+ * covers may be unmapped by then, and was flushed by whoever unmapped it.
+ *
+ * A thread that is killed stops between two steps, no step is longer than a
+ * page table, and mmap_lock is given up at least after SLICE bytes.
+ */
+#include <linux/sched/signal.h>
+#include <linux/slab.h>
+#include <linux/uaccess.h>
+
+#include "internal.h"
+
+/* Bytes that are done at most without giving mmap_lock up. */
+#define SLICE	(1ul << 30)
+
+/* Pages that are edited at most under one page-table lock. */
+#define HOLD	1024
+
+/**
+ * avm_reader_open() - begin to read the ranges of a call
+ * @reader: reads them
+ * @arg: the call
+ *
+ * Return: 0, -EINVAL for no ranges, -E2BIG for too many, -ENOMEM.
+ */
+int avm_reader_open(struct avm_reader *reader, const struct avm_batch *arg)
+{
+	if (!arg->count)
+		return -EINVAL;
+	if (arg->count > AVM_MAX_RANGES)
+		return -E2BIG;
+	reader->from = u64_to_user_ptr(arg->ranges);
+	reader->left = arg->count;
+	reader->n = 0;
+	reader->ranges = reader->few;
+	if (arg->count > ARRAY_SIZE(reader->few)) {
+		reader->ranges = kmalloc(PAGE_SIZE, AVM_GFP);
+		if (!reader->ranges)
+			return -ENOMEM;
+	}
+	return 0;
+}
+
+/**
+ * avm_reader_next() - read the next ranges
+ * @reader: gets them
+ *
+ * Context: no lock held; may sleep.
+ * Return: how many were read, 0 at the end, or -EFAULT.
+ */
+int avm_reader_next(struct avm_reader *reader)
+{
+	unsigned int max = reader->ranges == reader->few ?
+		ARRAY_SIZE(reader->few) : PAGE_SIZE / sizeof(*reader->ranges);
+	const struct avm_range __user *from = reader->from;
+	struct avm_range *to = reader->ranges;
+	unsigned int i;
+
+	reader->n = min(max, reader->left);
+	if (!reader->n)
+		return 0;
+	/* A loop of loads, as in ioctl.c, for the same reason. */
+	if (!user_read_access_begin(from, reader->n * sizeof(*from)))
+		return -EFAULT;
+	for (i = 0; i < reader->n; i++, from++, to++) {
+		unsafe_get_user(to->addr, &from->addr, fault);
+		unsafe_get_user(to->length, &from->length, fault);
+		unsafe_get_user(*(u64 *)&to->prot, (u64 __user *)&from->prot,
+				fault);
+	}
+	user_read_access_end();
+	reader->from = from;
+	reader->left -= reader->n;
+	return reader->n;
+
+fault:
+	user_read_access_end();
+	/* Those before the bad one are good. */
+	reader->from = from + reader->left;
+	reader->n = i;
+	reader->left = 0;
+	return i ? i : -EFAULT;
+}
+
+/**
+ * avm_reader_close() - the reverse of avm_reader_open()
+ * @reader: what was opened
+ */
+void avm_reader_close(struct avm_reader *reader)
+{
+	if (reader->ranges != reader->few)
+		kfree(reader->ranges);
+}
+
+/**
+ * avm_range_check() - whether a range is well formed
+ * @range: as the user gave it
+ *
+ * Return: 0 or -EINVAL.
+ */
+int avm_range_check(const struct avm_range *range)
+{
+	if (!PAGE_ALIGNED(range->addr | range->length) || !range->length ||
+	    range->addr + range->length < range->addr || range->reserved ||
+	    !avm_prot_valid(range->prot))
+		return -EINVAL;
+	return 0;
+}
+
+/* A place in a view, perhaps with its page table locked. */
+struct cursor {
+	struct avm_space *space;
+	struct vm_area_struct *vma;
+	unsigned long lo;	/* of the step, while locked; else lo == hi */
+	unsigned long hi;
+	unsigned int held;	/* pages done under this lock */
+	u8 allowed;
+	struct avm_step step;
+	struct avm_tlb tlb;
+};
+
+static void cursor_unlock(struct cursor *c)
+{
+	if (c->lo == c->hi)
+		return;
+	avm_pte_unlock(&c->step);
+	c->lo = 0;
+	c->hi = 0;
+}
+
+/* Lock what is around @addr: the whole table, as far as this VMA goes. */
+static int cursor_lock(struct cursor *c, unsigned long addr)
+{
+	unsigned long lo = max(addr & PMD_MASK, c->vma->vm_start);
+	int err;
+
+	/* A view that was moved has chunks that are no tables. */
+	while (avm_step_set(&c->step, c->vma, lo, c->vma->vm_end) <= addr)
+		lo = c->step.end;
+	while (!avm_pte_lock(&c->step)) {
+		err = avm_pte_table(c->step.mm, addr);
+		if (err)
+			return err;
+	}
+	c->lo = lo;
+	c->hi = c->step.end;
+	c->held = 0;
+	return 0;
+}
+
+static int cursor_seek(struct cursor *c, unsigned long addr)
+{
+	int err = 0;
+
+	cursor_unlock(c);
+	cond_resched();
+	if (fatal_signal_pending(current))
+		return -EINTR;
+	if (!c->vma || addr < c->vma->vm_start || addr >= c->vma->vm_end) {
+		c->vma = vma_lookup(current->mm, addr);
+		if (!avm_view_usable(c->vma, c->space, &err)) {
+			c->vma = NULL;
+			return err;
+		}
+		c->allowed = avm_vma_prot(c->vma);
+	}
+	return cursor_lock(c, addr);
+}
+
+static void cursor_begin(struct cursor *c, struct avm_space *space)
+{
+	c->space = space;
+	c->vma = NULL;
+	c->lo = 0;
+	c->hi = 0;
+	avm_tlb_begin(&c->tlb, space, current->mm);
+}
+
+/* Before mmap_lock is given up: the VMA may go. */
+static void cursor_park(struct cursor *c)
+{
+	cursor_unlock(c);
+	c->vma = NULL;
+}
+
+/*
+ * The pages are to get @prot, which is not what they have, and they have no
+ * bytes. Make what is needed, and lock again. A whole chunk without a table
+ * gets by with a value: then nothing is left to do, and this returns 1.
+ */
+static int make_room(struct cursor *c, unsigned long addr, unsigned long end,
+		     u8 prot)
+{
+	bool whole = end - addr == PMD_SIZE && !c->step.pte;
+	pgoff_t pgoff = avm_pgoff(c->vma, addr);
+	int err;
+
+	cursor_unlock(c);
+	if (whole)
+		err = avm_state_reserve(c->step.view, pgoff);
+	else
+		err = avm_state_expand(c->step.view, pgoff, AVM_GFP);
+	if (!err)
+		err = cursor_lock(c, addr);
+	if (err || !whole)
+		return err;
+	return !c->step.pte &&
+		avm_state_set_uniform(c->step.view, pgoff, prot);
+}
+
+/* Protect the pages from @addr on that the cursor has locked. */
+static int protect_step(struct cursor *c, unsigned long addr, unsigned long end,
+			u8 prot)
+{
+	int done = 0;
+
+	while (!c->step.state.bytes && c->step.state.uniform != prot && !done) {
+		done = make_room(c, addr, end, prot);
+		if (done < 0)
+			return done;
+	}
+	if (!done)
+		avm_pte_protect(&c->step, (addr - c->lo) >> PAGE_SHIFT,
+				(end - addr) >> PAGE_SHIFT, prot, &c->tlb);
+	else
+		cursor_unlock(c);
+	c->held += (end - addr) >> PAGE_SHIFT;
+	return 0;
+}
+
+/* The same where secondary MMUs have to be told, before and after. */
+static int protect_notify(struct cursor *c, unsigned long addr,
+			  unsigned long end, u8 prot)
+{
+	int err;
+
+	cursor_unlock(c);
+	avm_tlb_notify_start(&c->tlb, c->vma, addr, end);
+	err = cursor_lock(c, addr);
+	if (!err)
+		err = protect_step(c, addr, end, prot);
+	cursor_unlock(c);
+	avm_tlb_notify_end(&c->tlb);
+	return err;
+}
+
+/* Returns 0, or an error with *addr where the range is done up to. */
+static int protect_slice(struct cursor *c, unsigned long *addr,
+			 unsigned long end, u8 prot)
+{
+	unsigned long next;
+	int err;
+
+	while (*addr < end) {
+		if (*addr < c->lo || *addr >= c->hi || c->held >= HOLD) {
+			err = cursor_seek(c, *addr);
+			if (err)
+				return err;
+		}
+		if (prot & ~c->allowed)
+			return -EACCES;
+		next = min(end, c->hi);
+		if (unlikely(mm_has_notifiers(current->mm)))
+			err = protect_notify(c, *addr, next, prot);
+		else
+			err = protect_step(c, *addr, next, prot);
+		if (err)
+			return err;
+		*addr = next;
+	}
+	return 0;
+}
+
+/* One range, mmap_lock held; it is given up and taken again in long ones. */
+static int protect_one(struct cursor *c, const struct avm_range *range,
+		       u64 *bytes)
+{
+	unsigned long addr = range->addr, end = addr + range->length, next;
+	int err;
+
+	/* More than the cursor has at hand: see first whether it can be done. */
+	if (addr < c->lo || end > c->hi) {
+		cursor_unlock(c);
+		err = avm_view_check(c->space, addr, end, range->prot);
+		if (err)
+			return err;
+	}
+	do {
+		next = end - addr > SLICE ? addr + SLICE : end;
+		err = protect_slice(c, &addr, next, range->prot);
+		if (err || addr == end)
+			break;
+		cursor_park(c);
+		mmap_read_unlock(current->mm);
+		if (mmap_read_lock_killable(current->mm)) {
+			*bytes = addr - range->addr;
+			return -ERESTARTSYS;
+		}
+	} while (true);
+	*bytes = err ? addr - range->addr : 0;
+	return err;
+}
+
+/* Ranges that were read. Returns with mmap_lock not held. */
+static int protect_ranges(struct cursor *c, struct avm_reader *reader,
+			  struct avm_batch *arg)
+{
+	const struct avm_range *range;
+	unsigned int i;
+	int err = 0;
+
+	if (mmap_read_lock_killable(current->mm))
+		return -EINTR;
+	for (i = 0; i < reader->n; i++) {
+		range = &reader->ranges[i];
+		err = avm_range_check(range);
+		if (!err)
+			err = protect_one(c, range, &arg->out_bytes);
+		if (err)
+			break;
+		arg->out_done++;
+	}
+	/* Killed while waiting for it: the lock is not held. */
+	if (err == -ERESTARTSYS)
+		return -EINTR;
+	cursor_park(c);
+	mmap_read_unlock(current->mm);
+	return err;
+}
+
+/**
+ * avm_batch_protect() - AVM_IOC_PROTECT
+ * @space: the space
+ * @arg: what the user asked for, and the answer
+ */
+int avm_batch_protect(struct avm_space *space, struct avm_batch *arg)
+{
+	struct avm_reader reader;
+	struct cursor c;
+	int err;
+
+	err = avm_reader_open(&reader, arg);
+	if (err)
+		return err;
+	cursor_begin(&c, space);
+	do {
+		err = avm_reader_next(&reader);
+		if (err > 0)
+			err = protect_ranges(&c, &reader, arg);
+		else
+			break;
+	} while (!err);
+	avm_tlb_end(&c.tlb);
+	avm_reader_close(&reader);
+	/* The reader ends early where it meets memory that cannot be read. */
+	if (!err && arg->out_done < arg->count)
+		err = -EFAULT;
+	return err;
+}
+
+/* Give pages frames and map them; mmap_lock held. Sets where it ended. */
+static int populate_step(struct avm_space *space, struct vm_area_struct *vma,
+			 unsigned long *addr, unsigned long end)
+{
+	struct avm_step step;
+	unsigned int i, n;
+	int err;
+
+	avm_step_set(&step, vma, *addr, end);
+	n = avm_step_pages(&step);
+	err = avm_pte_table(step.mm, step.addr);
+	if (err)
+		return err;
+	for (i = 0; i < n && !err; i++) {
+		if (fatal_signal_pending(current))
+			err = -EINTR;
+		else
+			err = avm_frame_alloc(space, step.pgoff + i);
+	}
+	step.end -= (unsigned long)(n - (err ? i - 1 : i)) << PAGE_SHIFT;
+	if (step.end != step.addr && avm_pte_lock(&step)) {
+		avm_pte_populate(&step);
+		avm_pte_unlock(&step);
+	}
+	*addr = step.end;
+	return err;
+}
+
+static int populate_one(struct avm_space *space, const struct avm_range *range,
+			u64 *bytes)
+{
+	unsigned long addr = range->addr, end = addr + range->length;
+	struct vm_area_struct *vma;
+	int err;
+
+	if (mmap_read_lock_killable(current->mm))
+		return -EINTR;
+	err = avm_view_check(space, addr, end, AVM_PROT_NONE);
+	while (!err && addr < end) {
+		vma = vma_lookup(current->mm, addr);
+		if (!avm_view_usable(vma, space, &err))
+			break;
+		err = populate_step(space, vma, &addr, min(end, vma->vm_end));
+		if (err)
+			break;
+		/* Allocating takes long: let mmap and munmap in between. */
+		mmap_read_unlock(current->mm);
+		cond_resched();
+		if (mmap_read_lock_killable(current->mm)) {
+			*bytes = addr - range->addr;
+			return -EINTR;
+		}
+	}
+	mmap_read_unlock(current->mm);
+	*bytes = err ? addr - range->addr : 0;
+	return err;
+}
+
+/**
+ * avm_batch_populate() - AVM_IOC_POPULATE
+ * @space: the space
+ * @arg: what the user asked for, and the answer
+ */
+int avm_batch_populate(struct avm_space *space, struct avm_batch *arg)
+{
+	struct avm_reader reader;
+	unsigned int i;
+	int err;
+
+	err = avm_reader_open(&reader, arg);
+	if (err)
+		return err;
+	while ((err = avm_reader_next(&reader)) > 0) {
+		for (i = 0; i < reader.n; i++) {
+			err = avm_range_check(&reader.ranges[i]);
+			if (!err && reader.ranges[i].prot)
+				err = -EINVAL;
+			if (!err)
+				err = populate_one(space, &reader.ranges[i],
+						   &arg->out_bytes);
+			if (err)
+				goto out;
+			arg->out_done++;
+		}
+	}
+out:
+	avm_reader_close(&reader);
+	if (!err && arg->out_done < arg->count)
+		err = -EFAULT;
+	return err;
+}

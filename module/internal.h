@@ -1,0 +1,296 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * internal.h - the objects of avm and what its files offer one another
+ *
+ * Ownership goes one way. A space is a file: it lives while a descriptor or a
+ * mapping of it lives. A view belongs to the mappings (VMAs) that it was made
+ * for; each of them holds the file and with it the space. A space has no list
+ * of its views: to take pages away from them it walks the mappings in the
+ * i_mmap tree of its address_space, which core mm keeps.
+ *
+ * Order of locks, outermost first; those marked (f) the fault path may take:
+ *
+ *	space->map2_lock	mutex
+ *	  mm->mmap_lock (or the VMA's own lock, in a fault)	(f)
+ *	    space->discard_lock	mutex				(f)
+ *	      mapping->i_mmap_rwsem
+ *	        page-table lock	spinlock, see pte.c		(f)
+ *	          xa_lock of view->state
+ *	      xa_lock of space->frames				(f)
+ */
+#ifndef AVM_INTERNAL_H
+#define AVM_INTERNAL_H
+
+#include <linux/atomic.h>
+#include <linux/fs.h>
+#include <linux/mm.h>
+#include <linux/mutex.h>
+#include <linux/percpu.h>
+#include <linux/refcount.h>
+#include <linux/xarray.h>
+#include <linux/avm.h>
+
+#include "compat.h"
+
+/* Ranges that one call may name, and bytes in a space. */
+#define AVM_MAX_RANGES	(1u << 20)
+#define AVM_MAX_SIZE	(1ull << 47)
+
+/* Pages whose state is kept in one piece: those of one page table. */
+#define AVM_CHUNK_SHIFT	(PMD_SHIFT - PAGE_SHIFT)
+#define AVM_CHUNK_PAGES	(1u << AVM_CHUNK_SHIFT)
+
+#define AVM_PROT_RWX	(AVM_PROT_READ | AVM_PROT_WRITE | AVM_PROT_EXEC)
+
+/*
+ * How to allocate on behalf of a user: charged to the memory cgroup, with
+ * every effort short of killing somebody. A failure is the caller's ENOMEM or
+ * SIGBUS, and no news for the kernel log.
+ */
+#define AVM_GFP		(GFP_KERNEL_ACCOUNT | __GFP_RETRY_MAYFAIL | __GFP_NOWARN)
+
+/*
+ * State of a page in a view, one byte: its protection, and the accessed and
+ * dirty bits of translations that have been taken away. The page is dirty if
+ * either this or its PTE says so. The two have the places that the CPU gives
+ * them in a PTE, so that carrying them over is a mask.
+ */
+#define AVM_STATE_PROT		AVM_PROT_RWX
+#define AVM_STATE_ACCESSED	0x20
+#define AVM_STATE_DIRTY		0x40
+#define AVM_STATE_CARRIED	(AVM_STATE_ACCESSED | AVM_STATE_DIRTY)
+
+/* Stands in space->frames for a page that is on its way out: see discard.c. */
+#define AVM_FRAME_DYING		xa_mk_value(1)
+
+struct avm_counters {
+	u64 faults;
+	u64 traps;
+	u64 allocated;
+	u64 discarded;
+	u64 flushes;
+	u64 flushed_pages;
+};
+
+/**
+ * struct avm_space - page frames behind a file
+ * @mapping: the file's f_mapping, for the tree of VMAs
+ * @frames: page number in the space to struct page, or AVM_FRAME_DYING.
+ *	Entries are added by anyone (xa_cmpxchg from nothing), turned into
+ *	AVM_FRAME_DYING and removed under @discard_lock only.
+ * @discard_lock: one discard at a time. Who meets AVM_FRAME_DYING waits here.
+ * @pages: pages that fit
+ * @pending: flush debts: calls that have edited PTEs of a view of this space,
+ *	or are about to, and have not flushed yet. Raised under the page-table
+ *	lock before the edit; see tlb.c.
+ * @user: who pays for locked memory
+ * @memlock_limit: pages that @user may have locked, ULONG_MAX for no limit;
+ *	fixed when the space is made, because faults may come from others
+ * @resident: frames allocated now
+ * @state_bytes: memory that the state of all views takes
+ * @views: views alive
+ * @map2_lock: one AVM_IOC_MAP2 at a time
+ * @map2_task: who is in AVM_IOC_MAP2; written under @map2_lock
+ * @map2_prot: protection that its view begins with; the same
+ * @counters: per CPU, for AVM_IOC_STATS
+ */
+struct avm_space {
+	struct address_space mapping;
+	struct xarray frames;
+	struct mutex discard_lock;
+	pgoff_t pages;
+	atomic_t pending;
+	struct user_struct *user;
+	unsigned long memlock_limit;
+	atomic_long_t resident;
+	atomic_long_t state_bytes;
+	atomic_long_t views;
+	struct mutex map2_lock;
+	struct task_struct *map2_task;
+	u8 map2_prot;
+	struct avm_counters __percpu *counters;
+};
+
+#define avm_count(space, what, n)	this_cpu_add((space)->counters->what, n)
+
+/**
+ * struct avm_view - protections of one mapping, split or moved as it may be
+ * @refs: VMAs that show it
+ * @space: held by the file of each of these VMAs
+ * @initial: protection of a page that was never given another
+ * @skew: aligns chunks of @state with page tables, where the mapping was made
+ * @state: chunk to the state of its pages; see state.c
+ * @pgprot: page protection bits for each AVM_PROT_*, as the mapping has them
+ */
+struct avm_view {
+	refcount_t refs;
+	struct avm_space *space;
+	u8 initial;
+	u16 skew;
+	struct xarray state;
+	pgprot_t pgprot[AVM_PROT_RWX + 1];
+};
+
+/* space.c */
+int avm_space_create(struct avm_create *arg);
+int avm_space_stats(struct avm_space *space, struct avm_stats *arg);
+struct avm_space *avm_space_of(struct file *file);
+int avm_frame_alloc(struct avm_space *space, pgoff_t pgoff);
+void avm_frame_free(struct avm_space *space, struct page *page);
+int avm_frame_wait(struct avm_space *space);
+
+/* The frame of a page, NULL, or AVM_FRAME_DYING. */
+static inline void *avm_frame_find(struct avm_space *space, pgoff_t pgoff)
+{
+	return xa_load(&space->frames, pgoff);
+}
+
+/* view.c */
+int avm_view_mmap(struct file *file, struct vm_area_struct *vma);
+bool avm_view_usable(struct vm_area_struct *vma, struct avm_space *space,
+		     int *error);
+int avm_view_check(struct avm_space *space, unsigned long addr,
+		   unsigned long end, u8 prot);
+int avm_view_setup(void);
+void avm_view_teardown(void);
+
+static inline u8 avm_vma_prot(struct vm_area_struct *vma)
+{
+	u8 prot = vma->vm_flags & (VM_READ | VM_WRITE | VM_EXEC);
+
+	/* The CPU has no page that can be written or executed, not read. */
+	return prot ? prot | AVM_PROT_READ : AVM_PROT_NONE;
+}
+
+static inline pgoff_t avm_pgoff(struct vm_area_struct *vma, unsigned long addr)
+{
+	return vma->vm_pgoff + ((addr - vma->vm_start) >> PAGE_SHIFT);
+}
+
+/* state.c */
+struct avm_state {
+	u8 *bytes;	/* of the page asked for and those after it, or NULL: */
+	u8 uniform;	/* the state of every page of the chunk */
+};
+
+int avm_state_setup(void);
+void avm_state_teardown(void);
+struct avm_state avm_state_find(struct avm_view *view, pgoff_t pgoff);
+int avm_state_expand(struct avm_view *view, pgoff_t pgoff, gfp_t gfp);
+int avm_state_reserve(struct avm_view *view, pgoff_t pgoff);
+bool avm_state_set_uniform(struct avm_view *view, pgoff_t pgoff, u8 prot);
+void avm_state_destroy(struct avm_view *view);
+
+/* Pages from this one to the end of its chunk. */
+static inline unsigned int avm_state_room(struct avm_view *view, pgoff_t pgoff)
+{
+	return AVM_CHUNK_PAGES - ((pgoff + view->skew) & (AVM_CHUNK_PAGES - 1));
+}
+
+/* tlb.c */
+struct avm_tlb {
+	struct avm_space *space;
+	struct mm_struct *mm;
+	unsigned long start;
+	unsigned long end;
+	unsigned long pages;
+	bool owed;
+	bool needed;
+	struct mmu_notifier_range range;
+};
+
+int avm_tlb_setup(void);
+void avm_tlb_begin(struct avm_tlb *tlb, struct avm_space *space,
+		   struct mm_struct *mm);
+void avm_tlb_end(struct avm_tlb *tlb);
+void avm_tlb_notify_start(struct avm_tlb *tlb, struct vm_area_struct *vma,
+			  unsigned long start, unsigned long end);
+void avm_tlb_notify_end(struct avm_tlb *tlb);
+
+/* pte.c */
+
+/**
+ * struct avm_step - pages under one page-table lock
+ * @view: whose pages
+ * @mm: whose page tables
+ * @addr: first byte
+ * @end: byte after the last; all in one page table and one chunk of state
+ * @pgoff: number of the first page in the space
+ * @pte: PTE of the first page while locked, NULL where there is no table
+ * @ptl: the lock, while locked
+ * @state: state of the pages, while locked
+ */
+struct avm_step {
+	struct avm_view *view;
+	struct mm_struct *mm;
+	unsigned long addr;
+	unsigned long end;
+	pgoff_t pgoff;
+	pte_t *pte;
+	spinlock_t *ptl;
+	struct avm_state state;
+};
+
+struct avm_match {
+	u8 match;	/* AVM_STATE_CARRIED bits that are looked for */
+	u8 clear;	/* and that are cleared where one was found */
+	bool protect;	/* whether such pages then get: */
+	u8 prot;
+};
+
+int avm_pte_table(struct mm_struct *mm, unsigned long addr);
+unsigned long avm_step_set(struct avm_step *step, struct vm_area_struct *vma,
+			   unsigned long addr, unsigned long end);
+bool avm_pte_lock(struct avm_step *step);
+void avm_pte_unlock(struct avm_step *step);
+int avm_pte_map(struct avm_step *step, u8 need);
+void avm_pte_protect(struct avm_step *step, unsigned int first, unsigned int n,
+		     u8 prot, struct avm_tlb *tlb);
+void avm_pte_populate(struct avm_step *step);
+void avm_pte_discard(struct avm_step *step, struct avm_tlb *tlb);
+unsigned int avm_pte_next(struct avm_step *step, unsigned int from, u8 match);
+u8 avm_pte_take(struct avm_step *step, unsigned int i,
+		const struct avm_match *how, struct avm_tlb *tlb);
+void avm_pte_mark(struct avm_step *step, unsigned int i, u8 bits);
+
+static inline unsigned int avm_step_pages(const struct avm_step *step)
+{
+	return (step->end - step->addr) >> PAGE_SHIFT;
+}
+
+/* ioctl.c */
+long avm_device_ioctl(struct file *file, unsigned int cmd, unsigned long arg);
+long avm_space_ioctl(struct file *file, unsigned int cmd, unsigned long arg);
+
+/* batch.c */
+struct avm_reader {
+	const struct avm_range __user *from;
+	u32 left;
+	struct avm_range *ranges;
+	unsigned int n;
+	struct avm_range few[8];
+};
+
+int avm_reader_open(struct avm_reader *reader, const struct avm_batch *arg);
+int avm_reader_next(struct avm_reader *reader);
+void avm_reader_close(struct avm_reader *reader);
+int avm_range_check(const struct avm_range *range);
+int avm_batch_protect(struct avm_space *space, struct avm_batch *arg);
+int avm_batch_populate(struct avm_space *space, struct avm_batch *arg);
+
+static inline bool avm_prot_valid(u32 prot)
+{
+	/* none, r, rw, rx, rwx */
+	return prot <= AVM_PROT_RWX && (0xab >> prot & 1);
+}
+
+/* discard.c */
+int avm_batch_discard(struct avm_space *space, struct avm_batch *arg);
+
+/* scan.c */
+int avm_scan(struct avm_space *space, struct avm_scan *arg);
+
+/* map2.c */
+int avm_map2(struct file *file, struct avm_map2 *arg);
+
+#endif /* AVM_INTERNAL_H */

@@ -1,0 +1,189 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * tlb.c - the one flush of a call, and who may rely on it
+ *
+ * Owns every TLB flush that avm makes, and the announcements to secondary
+ * MMUs that go with them. A call begins a struct avm_tlb, edits PTEs with it
+ * (pte.c says what it did), and ends it: then one flush_tlb_mm_range() covers
+ * all of its edits, or none if no translation can have been cached.
+ *
+ * Which edits need a flush. Those that take an access away, clear the accessed
+ * or dirty bit, or add the right to execute (a stale no-execute entry is a
+ * fault that core mm takes for an error), where the value that the atomic edit
+ * returned had its accessed bit set: the CPU caches a translation only after
+ * it has set that bit, and nobody but avm clears it in our PTEs (VM_PFNMAP
+ * keeps reclaim, DAMON and clear_refs away), by an edit that is flushed.
+ *
+ * Debts. Between the edit of a call and its flush, another call can find the
+ * PTE as it wants it and have nothing to do; it must not return, or free a
+ * page, while the first has not flushed. So an edit is preceded, under the
+ * same page-table lock, by raising space->pending, which comes down after the
+ * flush. A call that saw the edit took that lock later and therefore sees the
+ * count raised, unless the flush is done. A call that ends without a flush of
+ * its own while others are in debt flushes too; one that flushes anyway does
+ * so after all it looked at, which covers the debts that it saw.
+ */
+#define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
+
+#include <linux/kprobes.h>
+#include <linux/static_call.h>
+#include <asm/ibt.h>
+#include <asm/tlbflush.h>
+
+#include "internal.h"
+
+/* Never called: gives the static call its type, and its place until load. */
+static void flush_unresolved(struct mm_struct *mm, unsigned long start,
+			     unsigned long end, unsigned int stride_shift,
+			     bool freed_tables)
+{
+}
+
+DEFINE_STATIC_CALL(avm_flush, flush_unresolved);
+
+#ifdef CONFIG_MMU_NOTIFIER
+static int (*notifier_start)(struct mmu_notifier_range *range);
+static avm_notifier_end_fn *notifier_end;
+#endif
+
+/*
+ * Address of a kernel function that is exported to no module. A kprobe that
+ * is never armed resolves it; where functions begin with ENDBR the probe
+ * stands behind that, and the function is 4 bytes before.
+ */
+static void *resolve(const char *name)
+{
+	struct kprobe probe = {
+		.symbol_name = name,
+		.flags = KPROBE_FLAG_DISABLED,
+	};
+	void *addr;
+	int err;
+
+	err = register_kprobe(&probe);
+	if (err) {
+		pr_err("cannot find %s in this kernel (error %d): is it built with CONFIG_KPROBES and CONFIG_KALLSYMS?\n",
+		       name, err);
+		return NULL;
+	}
+	addr = probe.addr;
+	unregister_kprobe(&probe);
+	if (IS_ENABLED(CONFIG_X86_KERNEL_IBT) &&
+	    is_endbr(*(u32 *)(addr - ENDBR_INSN_SIZE)))
+		addr -= ENDBR_INSN_SIZE;
+	return addr;
+}
+
+/**
+ * avm_tlb_setup() - find the functions that flush, at load
+ *
+ * Return: 0, or -ENOENT and a line in the log that says which is missing.
+ */
+int avm_tlb_setup(void)
+{
+	void *flush = resolve("flush_tlb_mm_range");
+
+	if (!flush)
+		return -ENOENT;
+#ifdef CONFIG_MMU_NOTIFIER
+	notifier_start = resolve("__mmu_notifier_invalidate_range_start");
+	notifier_end = resolve("__mmu_notifier_invalidate_range_end");
+	if (!notifier_start || !notifier_end)
+		return -ENOENT;
+#endif
+	static_call_update(avm_flush, flush);
+	return 0;
+}
+
+static void flush(struct avm_tlb *tlb, unsigned long start, unsigned long end)
+{
+	static_call(avm_flush)(tlb->mm, start, end, PAGE_SHIFT, false);
+	avm_count(tlb->space, flushes, 1);
+	avm_count(tlb->space, flushed_pages, tlb->pages);
+	tlb->needed = false;
+	tlb->pages = 0;
+	tlb->start = ULONG_MAX;
+	tlb->end = 0;
+}
+
+/**
+ * avm_tlb_begin() - begin to collect edits
+ * @tlb: what collects them
+ * @space: whose pages
+ * @mm: whose page tables
+ */
+void avm_tlb_begin(struct avm_tlb *tlb, struct avm_space *space,
+		   struct mm_struct *mm)
+{
+	tlb->space = space;
+	tlb->mm = mm;
+	tlb->start = ULONG_MAX;
+	tlb->end = 0;
+	tlb->pages = 0;
+	tlb->owed = false;
+	tlb->needed = false;
+	tlb->range.mm = NULL;
+}
+
+/**
+ * avm_tlb_end() - flush what was collected, if anything needs it
+ * @tlb: what collected it
+ *
+ * When this returns, no CPU has a translation that an edit took away, whether
+ * it was an edit of this call or one that this call saw.
+ *
+ * Context: interrupts on, no page-table lock held.
+ */
+void avm_tlb_end(struct avm_tlb *tlb)
+{
+	if (tlb->needed)
+		flush(tlb, tlb->start, tlb->end);
+	else if (unlikely(atomic_read(&tlb->space->pending) > tlb->owed))
+		flush(tlb, 0, TLB_FLUSH_ALL);
+	if (tlb->owed) {
+		smp_mb__before_atomic();
+		atomic_dec(&tlb->space->pending);
+	}
+}
+
+/**
+ * avm_tlb_notify_start() - announce edits to secondary MMUs (KVM, SVA)
+ * @tlb: what collects the edits
+ * @vma: where
+ * @start: first byte
+ * @end: byte after the last
+ *
+ * A no-op where the mm has none. No notifier can come meanwhile: it would
+ * have to take mmap_lock and every i_mmap_rwsem for writing.
+ *
+ * Context: may sleep; mmap_lock or i_mmap_rwsem held, no page-table lock.
+ */
+void avm_tlb_notify_start(struct avm_tlb *tlb, struct vm_area_struct *vma,
+			  unsigned long start, unsigned long end)
+{
+#ifdef CONFIG_MMU_NOTIFIER
+	if (likely(!mm_has_notifiers(vma->vm_mm)))
+		return;
+	avm_notifier_range_init(&tlb->range, vma, start, end);
+	tlb->range.mm = vma->vm_mm;
+	notifier_start(&tlb->range);
+#endif
+}
+
+/**
+ * avm_tlb_notify_end() - flush the announced edits and say that it is done
+ * @tlb: what collected them
+ *
+ * Context: may sleep; the lock of avm_tlb_notify_start() still held.
+ */
+void avm_tlb_notify_end(struct avm_tlb *tlb)
+{
+#ifdef CONFIG_MMU_NOTIFIER
+	if (likely(!tlb->range.mm))
+		return;
+	if (tlb->needed)
+		flush(tlb, tlb->start, tlb->end);
+	AVM_NOTIFIER_END(notifier_end, &tlb->range);
+	tlb->range.mm = NULL;
+#endif
+}
