@@ -263,7 +263,7 @@ int avm_view_check(struct avm_space *space, unsigned long addr,
 	struct vm_area_struct *vma;
 	int err;
 
-	mmap_assert_locked(current->mm);
+	lockdep_assert_held(&current->mm->mmap_lock);
 	while (addr < end) {
 		vma = vma_lookup(current->mm, addr);
 		if (!avm_view_usable(vma, space, &err))
