@@ -41,7 +41,7 @@ int avm_reader_open(struct avm_reader *reader, const struct avm_batch *arg)
 	reader->n = 0;
 	reader->ranges = reader->few;
 	if (arg->count > ARRAY_SIZE(reader->few)) {
-		reader->ranges = kmalloc(PAGE_SIZE, AVM_GFP);
+		reader->ranges = kmalloc(PAGE_SIZE, AVM_GFP_TEMPORARY);
 		if (!reader->ranges)
 			return -ENOMEM;
 	}
@@ -114,50 +114,95 @@ int avm_range_check(const struct avm_range *range)
 	return 0;
 }
 
-/* A place in a view, perhaps with its page table locked. */
+/*
+ * A place in a view, perhaps with its page table locked, and the page tables
+ * that were locked before it. Those stay where they are, as does the state
+ * that goes with them, as long as mmap_lock is held: so that going back to one
+ * takes no more than its lock.
+ */
+#define CACHE	8
+
 struct cursor {
 	struct avm_space *space;
 	struct vm_area_struct *vma;
-	unsigned long lo;	/* of the step, while locked; else lo == hi */
-	unsigned long hi;
-	unsigned int held;	/* pages done under this lock */
+	struct avm_step *step;	/* locked, or NULL */
+	long left;		/* pages to be done under this lock */
 	u8 allowed;
-	struct avm_step step;
 	struct avm_tlb tlb;
+	struct avm_step cache[CACHE];	/* unused while its end is 0 */
 };
+
+static void cursor_begin(struct cursor *c, struct avm_space *space)
+{
+	unsigned int i;
+
+	c->space = space;
+	c->vma = NULL;
+	c->step = NULL;
+	for (i = 0; i < CACHE; i++)
+		c->cache[i].end = 0;
+	avm_tlb_begin(&c->tlb, space, current->mm);
+}
 
 static void cursor_unlock(struct cursor *c)
 {
-	if (c->lo == c->hi)
-		return;
-	avm_pte_unlock(&c->step);
-	c->lo = 0;
-	c->hi = 0;
+	if (c->step)
+		avm_pte_unlock(c->step);
+	c->step = NULL;
 }
 
-/* Lock what is around @addr: the whole table, as far as this VMA goes. */
-static int cursor_lock(struct cursor *c, unsigned long addr)
+/* Before mmap_lock is given up: the VMA may go, and its page tables. */
+static void cursor_park(struct cursor *c)
+{
+	unsigned int i;
+
+	cursor_unlock(c);
+	c->vma = NULL;
+	for (i = 0; i < CACHE; i++)
+		c->cache[i].end = 0;
+	avm_tlb_park(&c->tlb);
+}
+
+/* The whole table around @addr, as far as this VMA and its chunk go. */
+static int lock_new(struct cursor *c, struct avm_step *step, unsigned long addr)
 {
 	unsigned long lo = max(addr & PMD_MASK, c->vma->vm_start);
 	int err;
 
 	/* A view that was moved has chunks that are no tables. */
-	while (avm_step_set(&c->step, c->vma, lo, c->vma->vm_end) <= addr)
-		lo = c->step.end;
-	while (!avm_pte_lock(&c->step)) {
-		err = avm_pte_table(c->step.mm, addr);
+	while (avm_step_set(step, c->vma, lo, c->vma->vm_end) <= addr)
+		lo = step->end;
+	while (!avm_pte_lock(step)) {
+		err = avm_pte_table(step->mm, addr);
+		if (err) {
+			step->end = 0;
+			return err;
+		}
+	}
+	return 0;
+}
+
+static int cursor_lock(struct cursor *c, unsigned long addr)
+{
+	struct avm_step *step = &c->cache[addr / PMD_SIZE % CACHE];
+	int err;
+
+	if (addr >= step->addr && addr < step->end &&
+	    avm_pte_lock_again(step)) {
+		err = 0;
+	} else {
+		err = lock_new(c, step, addr);
 		if (err)
 			return err;
 	}
-	c->lo = lo;
-	c->hi = c->step.end;
-	c->held = 0;
-	return 0;
+	c->step = step;
+	c->left = HOLD;
+	return err;
 }
 
 static int cursor_seek(struct cursor *c, unsigned long addr)
 {
-	int err = 0;
+	int err;
 
 	cursor_unlock(c);
 	cond_resched();
@@ -174,22 +219,6 @@ static int cursor_seek(struct cursor *c, unsigned long addr)
 	return cursor_lock(c, addr);
 }
 
-static void cursor_begin(struct cursor *c, struct avm_space *space)
-{
-	c->space = space;
-	c->vma = NULL;
-	c->lo = 0;
-	c->hi = 0;
-	avm_tlb_begin(&c->tlb, space, current->mm);
-}
-
-/* Before mmap_lock is given up: the VMA may go. */
-static void cursor_park(struct cursor *c)
-{
-	cursor_unlock(c);
-	c->vma = NULL;
-}
-
 /*
  * The pages are to get @prot, which is not what they have, and they have no
  * bytes. Make what is needed, and lock again. A whole chunk without a table
@@ -198,40 +227,42 @@ static void cursor_park(struct cursor *c)
 static int make_room(struct cursor *c, unsigned long addr, unsigned long end,
 		     u8 prot)
 {
-	bool whole = end - addr == PMD_SIZE && !c->step.pte;
+	struct avm_view *view = c->step->view;
+	bool whole = end - addr == PMD_SIZE && !c->step->pte;
 	pgoff_t pgoff = avm_pgoff(c->vma, addr);
 	int err;
 
 	cursor_unlock(c);
 	if (whole)
-		err = avm_state_reserve(c->step.view, pgoff);
+		err = avm_state_reserve(view, pgoff);
 	else
-		err = avm_state_expand(c->step.view, pgoff, AVM_GFP);
+		err = avm_state_expand(view, pgoff, AVM_GFP);
 	if (!err)
 		err = cursor_lock(c, addr);
 	if (err || !whole)
 		return err;
-	return !c->step.pte &&
-		avm_state_set_uniform(c->step.view, pgoff, prot);
+	return !c->step->pte && avm_state_set_uniform(view, pgoff, prot);
 }
 
 /* Protect the pages from @addr on that the cursor has locked. */
 static int protect_step(struct cursor *c, unsigned long addr, unsigned long end,
 			u8 prot)
 {
+	unsigned int n = (end - addr) >> PAGE_SHIFT;
 	int done = 0;
 
-	while (!c->step.state.bytes && c->step.state.uniform != prot && !done) {
+	while (!c->step->state.bytes && c->step->state.uniform != prot &&
+	       !done) {
 		done = make_room(c, addr, end, prot);
 		if (done < 0)
 			return done;
 	}
 	if (!done)
-		avm_pte_protect(&c->step, (addr - c->lo) >> PAGE_SHIFT,
-				(end - addr) >> PAGE_SHIFT, prot, &c->tlb);
+		avm_pte_protect(c->step, (addr - c->step->addr) >> PAGE_SHIFT,
+				n, prot, &c->tlb);
 	else
-		cursor_unlock(c);
-	c->held += (end - addr) >> PAGE_SHIFT;
+		c->step->state.uniform = prot;
+	c->left -= n;
 	return 0;
 }
 
@@ -239,15 +270,16 @@ static int protect_step(struct cursor *c, unsigned long addr, unsigned long end,
 static int protect_notify(struct cursor *c, unsigned long addr,
 			  unsigned long end, u8 prot)
 {
+	struct mmu_notifier_range announced;
 	int err;
 
 	cursor_unlock(c);
-	avm_tlb_notify_start(&c->tlb, c->vma, addr, end);
+	avm_tlb_notify_start(&c->tlb, &announced, c->vma, addr, end);
 	err = cursor_lock(c, addr);
 	if (!err)
 		err = protect_step(c, addr, end, prot);
 	cursor_unlock(c);
-	avm_tlb_notify_end(&c->tlb);
+	avm_tlb_notify_end(&c->tlb, &announced);
 	return err;
 }
 
@@ -259,14 +291,15 @@ static int protect_slice(struct cursor *c, unsigned long *addr,
 	int err;
 
 	while (*addr < end) {
-		if (*addr < c->lo || *addr >= c->hi || c->held >= HOLD) {
+		if (!c->step || *addr < c->step->addr ||
+		    *addr >= c->step->end || c->left <= 0) {
 			err = cursor_seek(c, *addr);
 			if (err)
 				return err;
 		}
 		if (prot & ~c->allowed)
 			return -EACCES;
-		next = min(end, c->hi);
+		next = min(end, c->step->end);
 		if (unlikely(mm_has_notifiers(current->mm)))
 			err = protect_notify(c, *addr, next, prot);
 		else
@@ -278,60 +311,82 @@ static int protect_slice(struct cursor *c, unsigned long *addr,
 	return 0;
 }
 
-/* One range, mmap_lock held; it is given up and taken again in long ones. */
+static bool cursor_at(const struct cursor *c, unsigned long addr,
+		      unsigned long end)
+{
+	return c->vma && addr >= c->vma->vm_start && end <= c->vma->vm_end;
+}
+
+/*
+ * One range, mmap_lock held; in long ones it is given up and taken again, and
+ * *locked tells whether it is held in the end.
+ */
 static int protect_one(struct cursor *c, const struct avm_range *range,
-		       u64 *bytes)
+		       u64 *bytes, bool *locked)
 {
 	unsigned long addr = range->addr, end = addr + range->length, next;
-	int err;
+	int err = avm_range_check(range);
 
-	/* More than the cursor has at hand: see first whether it can be done. */
-	if (addr < c->lo || end > c->hi) {
+	/* See first whether all of it can be done. */
+	if (!err && !cursor_at(c, addr, end)) {
 		cursor_unlock(c);
 		err = avm_view_check(c->space, addr, end, range->prot);
-		if (err)
-			return err;
 	}
-	do {
+	while (!err) {
 		next = end - addr > SLICE ? addr + SLICE : end;
 		err = protect_slice(c, &addr, next, range->prot);
-		if (err || addr == end)
+		if (addr == end)
 			break;
+		if (err) {
+			*bytes = addr - range->addr;
+			break;
+		}
 		cursor_park(c);
 		mmap_read_unlock(current->mm);
 		if (mmap_read_lock_killable(current->mm)) {
 			*bytes = addr - range->addr;
-			return -ERESTARTSYS;
+			*locked = false;
+			return -EINTR;
 		}
-	} while (true);
-	*bytes = err ? addr - range->addr : 0;
+	}
 	return err;
 }
 
-/* Ranges that were read. Returns with mmap_lock not held. */
-static int protect_ranges(struct cursor *c, struct avm_reader *reader,
-			  struct avm_batch *arg)
+/*
+ * Some ranges of a call: as many as lie in the table that is locked, then one,
+ * ... After the last of the call comes the flush.
+ */
+static int protect_ranges(struct cursor *c, const struct avm_range *ranges,
+			  unsigned int n, bool last, struct avm_batch *arg)
 {
-	const struct avm_range *range;
-	unsigned int i;
+	bool locked = true, quick = !mm_has_notifiers(current->mm);
+	unsigned int i = 0, did;
 	int err = 0;
 
 	if (mmap_read_lock_killable(current->mm))
 		return -EINTR;
-	for (i = 0; i < reader->n; i++) {
-		range = &reader->ranges[i];
-		err = avm_range_check(range);
-		if (!err)
-			err = protect_one(c, range, &arg->out_bytes);
-		if (err)
-			break;
-		arg->out_done++;
+	while (!err && i < n) {
+		did = 0;
+		if (quick && c->step && c->left > 0)
+			did = avm_pte_protect_ranges(c->step, ranges + i,
+						     n - i, c->allowed,
+						     &c->left, &c->tlb);
+		if (!did) {
+			err = protect_one(c, ranges + i, &arg->out_bytes,
+					  &locked);
+			did = !err;
+		}
+		i += did;
+		arg->out_done += did;
 	}
-	/* Killed while waiting for it: the lock is not held. */
-	if (err == -ERESTARTSYS)
-		return -EINTR;
-	cursor_park(c);
-	mmap_read_unlock(current->mm);
+	if (locked) {
+		cursor_unlock(c);
+		if (err || last)
+			avm_tlb_end(&c->tlb);
+		else
+			cursor_park(c);
+		mmap_read_unlock(current->mm);
+	}
 	return err;
 }
 
@@ -352,16 +407,47 @@ int avm_batch_protect(struct avm_space *space, struct avm_batch *arg)
 	cursor_begin(&c, space);
 	do {
 		err = avm_reader_next(&reader);
-		if (err > 0)
-			err = protect_ranges(&c, &reader, arg);
-		else
+		if (err <= 0)
 			break;
+		err = protect_ranges(&c, reader.ranges, reader.n, !reader.left,
+				     arg);
 	} while (!err);
 	avm_tlb_end(&c.tlb);
 	avm_reader_close(&reader);
 	/* The reader ends early where it meets memory that cannot be read. */
 	if (!err && arg->out_done < arg->count)
 		err = -EFAULT;
+	return err;
+}
+
+/**
+ * avm_protect_page_long() - AVM_IOC_PROTECT_PAGE where short.c gives up
+ * @space: the space
+ * @addr: the page
+ * @prot: AVM_PROT_*
+ */
+int avm_protect_page_long(struct avm_space *space, unsigned long addr, u8 prot)
+{
+	struct avm_range range = {
+		.addr = addr, .length = PAGE_SIZE, .prot = prot,
+	};
+	struct avm_batch unused = {};
+	struct cursor c;
+	int err;
+
+	cursor_begin(&c, space);
+	err = protect_ranges(&c, &range, 1, true, &unused);
+	avm_tlb_end(&c.tlb);
+	return err;
+}
+
+static int populate_frame(struct avm_space *space, pgoff_t pgoff)
+{
+	int err;
+
+	do {
+		err = avm_frame_alloc(space, pgoff);
+	} while (err == -EBUSY && !(err = avm_frame_wait(space)));
 	return err;
 }
 
@@ -382,7 +468,7 @@ static int populate_step(struct avm_space *space, struct vm_area_struct *vma,
 		if (fatal_signal_pending(current))
 			err = -EINTR;
 		else
-			err = avm_frame_alloc(space, step.pgoff + i);
+			err = populate_frame(space, step.pgoff + i);
 	}
 	step.end -= (unsigned long)(n - (err ? i - 1 : i)) << PAGE_SHIFT;
 	if (step.end != step.addr && avm_pte_lock(&step)) {

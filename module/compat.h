@@ -37,18 +37,6 @@ static inline void vm_flags_set(struct vm_area_struct *vma, vm_flags_t flags)
 #define AVM_PTE_DIRTY	_PAGE_DIRTY
 #endif
 
-/*
- * userfaultfd refuses to register a VM_DROPPABLE area (6.11 on), whatever the
- * mode, and nothing else in the kernel looks at the flag of an area without
- * anonymous pages. Older kernels refuse an area like ours by its type (up to
- * 6.6), or not at all: see avm_view_usable().
- */
-#ifdef VM_DROPPABLE
-#define AVM_VM_NO_UFFD	VM_DROPPABLE
-#else
-#define AVM_VM_NO_UFFD	VM_NONE
-#endif
-
 #if LINUX_VERSION_CODE < KERNEL_VERSION(6, 6, 0)
 static inline pte_t pte_mkwrite_novma(pte_t pte)
 {

@@ -63,26 +63,27 @@ struct work {
 /* Step 1, for one part. Returns the page to go on with. */
 static pgoff_t mark_frames(struct work *work, const struct part *part)
 {
-	XA_STATE(xas, &work->space->frames, part->first);
+	unsigned long i = part->first;
 	struct page *page;
+	void **slot;
 
-	xas_lock(&xas);
-	xas_for_each(&xas, page, part->last) {
-		if (work->n == ROUND)
-			break;
+	lockdep_assert_held(&work->space->discard_lock);
+	while (work->n < ROUND) {
+		slot = avm_index_next(&work->space->frames, &i, part->last);
+		if (!slot)
+			return part->last + 1;
+		i++;
+		page = *slot;
+		/* Ranges may overlap: marked by an earlier part. */
+		if (xa_is_value(page))
+			continue;
 		set_page_private(page, 1);
 		list_add(&page->lru, &work->frames);
-		/* Nothing to allocate: the place is there. */
-		xas_store(&xas, AVM_FRAME_DYING);
-		if (!(++work->n % 512)) {
-			xas_pause(&xas);
-			xas_unlock(&xas);
-			cond_resched();
-			xas_lock(&xas);
-		}
+		WRITE_ONCE(*slot, AVM_FRAME_DYING);
+		work->n++;
+		cond_resched();
 	}
-	xas_unlock(&xas);
-	return page ? xas.xa_index : part->last + 1;
+	return i;
 }
 
 /* Step 2, for one VMA and one part. */
@@ -90,6 +91,7 @@ static void take_part(struct vm_area_struct *vma, const struct part *part,
 		      struct avm_tlb *tlb)
 {
 	pgoff_t vma_last = vma->vm_pgoff + vma_pages(vma) - 1;
+	struct mmu_notifier_range announced;
 	unsigned long addr, end;
 	struct avm_step step;
 
@@ -101,16 +103,18 @@ static void take_part(struct vm_area_struct *vma, const struct part *part,
 	end = vma->vm_end;
 	if (part->last < vma_last)
 		end -= (vma_last - part->last) << PAGE_SHIFT;
-	avm_tlb_notify_start(tlb, vma, addr, end);
+	avm_tlb_notify_start(tlb, &announced, vma, addr, end);
 	while (addr < end) {
 		addr = avm_step_set(&step, vma, addr, end);
 		if (avm_pte_lock(&step)) {
 			avm_pte_discard(&step, tlb);
 			avm_pte_unlock(&step);
+		} else {
+			addr = avm_pte_skip(vma->vm_mm, step.addr, end);
 		}
 		cond_resched();
 	}
-	avm_tlb_notify_end(tlb);
+	avm_tlb_notify_end(tlb, &announced);
 }
 
 /* Step 2: every VMA; one flush for those of one mm that follow another. */
@@ -134,37 +138,30 @@ static void take_from_views(struct work *work, const struct part *parts,
 	     node = rb_next(node)) {
 		vma = rb_entry(node, struct vm_area_struct, shared.rb);
 		if (tlb.mm != vma->vm_mm) {
-			if (tlb.mm)
-				avm_tlb_end(&tlb);
+			avm_tlb_end(&tlb);
 			avm_tlb_begin(&tlb, work->space, vma->vm_mm);
 		}
 		for (i = 0; i < n; i++)
 			take_part(vma, &parts[i], &tlb);
 	}
-	if (tlb.mm)
-		avm_tlb_end(&tlb);
+	avm_tlb_end(&tlb);
 	i_mmap_unlock_read(mapping);
+	/* Edits in VMAs that are off the tree by now, and not flushed yet. */
+	avm_tlb_flush_parked(work->space);
 }
 
 /* Step 3: the places in the space. */
 static void empty_places(struct avm_space *space, const struct part *part)
 {
-	XA_STATE(xas, &space->frames, part->first);
-	unsigned int n = 0;
-	void *entry;
+	unsigned long i = part->first;
+	void **slot;
 
-	xas_lock(&xas);
-	xas_for_each(&xas, entry, part->last) {
-		if (entry == AVM_FRAME_DYING)
-			xas_store(&xas, NULL);
-		if (!(++n % 512)) {
-			xas_pause(&xas);
-			xas_unlock(&xas);
-			cond_resched();
-			xas_lock(&xas);
-		}
+	while ((slot = avm_index_next(&space->frames, &i, part->last))) {
+		if (*slot == AVM_FRAME_DYING)
+			WRITE_ONCE(*slot, NULL);
+		i++;
+		cond_resched();
 	}
-	xas_unlock(&xas);
 }
 
 static void free_frames(struct work *work)
@@ -323,7 +320,7 @@ int avm_batch_discard(struct avm_space *space, struct avm_batch *arg)
 	err = avm_reader_open(&reader, arg);
 	if (err)
 		return err;
-	parts = kmalloc_array(PARTS, sizeof(*parts), AVM_GFP);
+	parts = kmalloc_array(PARTS, sizeof(*parts), AVM_GFP_TEMPORARY);
 	if (!parts)
 		err = -ENOMEM;
 	while (!err) {

@@ -15,8 +15,6 @@
  *	    space->discard_lock	mutex				(f)
  *	      mapping->i_mmap_rwsem
  *	        page-table lock	spinlock, see pte.c		(f)
- *	          xa_lock of view->state
- *	      xa_lock of space->frames				(f)
  */
 #ifndef AVM_INTERNAL_H
 #define AVM_INTERNAL_H
@@ -27,10 +25,10 @@
 #include <linux/mutex.h>
 #include <linux/percpu.h>
 #include <linux/refcount.h>
-#include <linux/xarray.h>
 #include <linux/avm.h>
 
 #include "compat.h"
+#include "index.h"
 
 /* Ranges that one call may name, and bytes in a space. */
 #define AVM_MAX_RANGES	(1u << 20)
@@ -48,6 +46,9 @@
  * SIGBUS, and no news for the kernel log.
  */
 #define AVM_GFP		(GFP_KERNEL_ACCOUNT | __GFP_RETRY_MAYFAIL | __GFP_NOWARN)
+
+/* The same for what is given back before the call returns: not charged. */
+#define AVM_GFP_TEMPORARY	(AVM_GFP & ~__GFP_ACCOUNT)
 
 /*
  * State of a page in a view, one byte: its protection, and the accessed and
@@ -76,13 +77,15 @@ struct avm_counters {
  * struct avm_space - page frames behind a file
  * @mapping: the file's f_mapping, for the tree of VMAs
  * @frames: page number in the space to struct page, or AVM_FRAME_DYING.
- *	Entries are added by anyone (xa_cmpxchg from nothing), turned into
+ *	Entries are added by anyone (cmpxchg from nothing), turned into
  *	AVM_FRAME_DYING and removed under @discard_lock only.
  * @discard_lock: one discard at a time. Who meets AVM_FRAME_DYING waits here.
  * @pages: pages that fit
  * @pending: flush debts: calls that have edited PTEs of a view of this space,
  *	or are about to, and have not flushed yet. Raised under the page-table
  *	lock before the edit; see tlb.c.
+ * @parked_lock: guards @parked; innermost
+ * @parked: struct avm_tlb of calls that gave mmap_lock up while in debt
  * @user: who pays for locked memory
  * @memlock_limit: pages that @user may have locked, ULONG_MAX for no limit;
  *	fixed when the space is made, because faults may come from others
@@ -96,10 +99,12 @@ struct avm_counters {
  */
 struct avm_space {
 	struct address_space mapping;
-	struct xarray frames;
+	struct avm_index frames;
 	struct mutex discard_lock;
 	pgoff_t pages;
 	atomic_t pending;
+	spinlock_t parked_lock;
+	struct list_head parked;
 	struct user_struct *user;
 	unsigned long memlock_limit;
 	atomic_long_t resident;
@@ -118,7 +123,9 @@ struct avm_space {
  * @refs: VMAs that show it
  * @space: held by the file of each of these VMAs
  * @initial: protection of a page that was never given another
+ * @allowed: AVM_PROT_* that the mapping allows
  * @skew: aligns chunks of @state with page tables, where the mapping was made
+ * @settled: has been one VMA ever since, at that place
  * @state: chunk to the state of its pages; see state.c
  * @pgprot: page protection bits for each AVM_PROT_*, as the mapping has them
  */
@@ -126,10 +133,18 @@ struct avm_view {
 	refcount_t refs;
 	struct avm_space *space;
 	u8 initial;
+	u8 allowed;
 	u16 skew;
-	struct xarray state;
+	bool settled;
+	struct avm_index state;
 	pgprot_t pgprot[AVM_PROT_RWX + 1];
 };
+
+static inline bool avm_prot_valid(u32 prot)
+{
+	/* none, r, rw, rx, rwx */
+	return prot <= AVM_PROT_RWX && (0xab >> prot & 1);
+}
 
 /* space.c */
 int avm_space_create(struct avm_create *arg);
@@ -142,7 +157,7 @@ int avm_frame_wait(struct avm_space *space);
 /* The frame of a page, NULL, or AVM_FRAME_DYING. */
 static inline void *avm_frame_find(struct avm_space *space, pgoff_t pgoff)
 {
-	return xa_load(&space->frames, pgoff);
+	return avm_index_load(&space->frames, pgoff);
 }
 
 /* view.c */
@@ -168,6 +183,12 @@ static inline pgoff_t avm_pgoff(struct vm_area_struct *vma, unsigned long addr)
 }
 
 /* state.c */
+struct avm_chunk {
+	pte_t *table;	/* the page table, if it is known: see short.c */
+	spinlock_t *ptl;	/* and its lock */
+	u8 bytes[AVM_CHUNK_PAGES];
+};
+
 struct avm_state {
 	u8 *bytes;	/* of the page asked for and those after it, or NULL: */
 	u8 uniform;	/* the state of every page of the chunk */
@@ -181,6 +202,16 @@ int avm_state_reserve(struct avm_view *view, pgoff_t pgoff);
 bool avm_state_set_uniform(struct avm_view *view, pgoff_t pgoff, u8 prot);
 void avm_state_destroy(struct avm_view *view);
 
+/* The chunk of a page, if its pages have bytes. */
+static inline struct avm_chunk *avm_state_chunk(struct avm_view *view,
+						pgoff_t pgoff)
+{
+	void *entry = avm_index_load(&view->state, (pgoff + view->skew) >>
+				     AVM_CHUNK_SHIFT);
+
+	return xa_is_value(entry) ? NULL : entry;
+}
+
 /* Pages from this one to the end of its chunk. */
 static inline unsigned int avm_state_room(struct avm_view *view, pgoff_t pgoff)
 {
@@ -188,6 +219,21 @@ static inline unsigned int avm_state_room(struct avm_view *view, pgoff_t pgoff)
 }
 
 /* tlb.c */
+
+/**
+ * struct avm_tlb - edits of a call, which one flush is to cover
+ * @space: whose views
+ * @mm: whose page tables, NULL after avm_tlb_end()
+ * @start: first byte of what was edited
+ * @end: byte after the last
+ * @pages: translations that were edited
+ * @owed: counted in space->pending
+ * @needed: some of the translations may be cached
+ * @parked: in space->parked
+ * @everything: flush all of the mm: others edited what was looked at
+ * @announced: between avm_tlb_notify_start() and avm_tlb_notify_end()
+ * @debt: place in space->parked
+ */
 struct avm_tlb {
 	struct avm_space *space;
 	struct mm_struct *mm;
@@ -196,16 +242,36 @@ struct avm_tlb {
 	unsigned long pages;
 	bool owed;
 	bool needed;
-	struct mmu_notifier_range range;
+	bool parked;
+	bool everything;
+	bool announced;
+	struct list_head debt;
 };
 
 int avm_tlb_setup(void);
-void avm_tlb_begin(struct avm_tlb *tlb, struct avm_space *space,
-		   struct mm_struct *mm);
 void avm_tlb_end(struct avm_tlb *tlb);
-void avm_tlb_notify_start(struct avm_tlb *tlb, struct vm_area_struct *vma,
+void avm_tlb_park(struct avm_tlb *tlb);
+void avm_tlb_flush_parked(struct avm_space *space);
+void avm_tlb_notify_start(struct avm_tlb *tlb,
+			  struct mmu_notifier_range *range,
+			  struct vm_area_struct *vma,
 			  unsigned long start, unsigned long end);
-void avm_tlb_notify_end(struct avm_tlb *tlb);
+void avm_tlb_notify_end(struct avm_tlb *tlb, struct mmu_notifier_range *range);
+
+/**
+ * avm_tlb_begin() - begin to collect edits
+ * @tlb: what collects them
+ * @space: whose pages
+ * @mm: whose page tables
+ */
+static __always_inline void avm_tlb_begin(struct avm_tlb *tlb,
+					  struct avm_space *space,
+					  struct mm_struct *mm)
+{
+	*tlb = (struct avm_tlb) {
+		.space = space, .mm = mm, .start = ULONG_MAX,
+	};
+}
 
 /* pte.c */
 
@@ -239,13 +305,22 @@ struct avm_match {
 };
 
 int avm_pte_table(struct mm_struct *mm, unsigned long addr);
+unsigned long avm_pte_skip(struct mm_struct *mm, unsigned long addr,
+			   unsigned long end);
 unsigned long avm_step_set(struct avm_step *step, struct vm_area_struct *vma,
 			   unsigned long addr, unsigned long end);
 bool avm_pte_lock(struct avm_step *step);
+bool avm_pte_lock_again(struct avm_step *step);
 void avm_pte_unlock(struct avm_step *step);
 int avm_pte_map(struct avm_step *step, u8 need);
 void avm_pte_protect(struct avm_step *step, unsigned int first, unsigned int n,
 		     u8 prot, struct avm_tlb *tlb);
+void avm_pte_map_ahead(struct avm_view *view, struct mm_struct *mm,
+		       unsigned long addr, pte_t *ptep, pgoff_t pgoff, u8 prot);
+unsigned int avm_pte_protect_ranges(struct avm_step *step,
+				    const struct avm_range *ranges,
+				    unsigned int n, u8 allowed, long *left,
+				    struct avm_tlb *tlb);
 void avm_pte_populate(struct avm_step *step);
 void avm_pte_discard(struct avm_step *step, struct avm_tlb *tlb);
 unsigned int avm_pte_next(struct avm_step *step, unsigned int from, u8 match);
@@ -276,13 +351,11 @@ int avm_reader_next(struct avm_reader *reader);
 void avm_reader_close(struct avm_reader *reader);
 int avm_range_check(const struct avm_range *range);
 int avm_batch_protect(struct avm_space *space, struct avm_batch *arg);
-int avm_batch_populate(struct avm_space *space, struct avm_batch *arg);
+int avm_protect_page_long(struct avm_space *space, unsigned long addr, u8 prot);
 
-static inline bool avm_prot_valid(u32 prot)
-{
-	/* none, r, rw, rx, rwx */
-	return prot <= AVM_PROT_RWX && (0xab >> prot & 1);
-}
+/* short.c */
+int avm_protect_page(struct avm_space *space, unsigned long arg);
+int avm_batch_populate(struct avm_space *space, struct avm_batch *arg);
 
 /* discard.c */
 int avm_batch_discard(struct avm_space *space, struct avm_batch *arg);

@@ -205,12 +205,16 @@ long avm_device_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
  * avm_space_ioctl() - ioctl(2) on a space
  * @file: the space
  * @cmd: any command but AVM_IOC_CREATE
- * @arg: address of its structure
+ * @arg: address of its structure, or its argument
  */
 long avm_space_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 {
-	unsigned int nr = _IOC_NR(cmd) - _IOC_NR(AVM_IOC_PROTECT);
+	unsigned int nr;
 
+	/* The one whose argument is no address of a structure. */
+	if (cmd == AVM_IOC_PROTECT_PAGE)
+		return avm_protect_page(file->private_data, arg);
+	nr = _IOC_NR(cmd) - _IOC_NR(AVM_IOC_PROTECT);
 	if (nr < ARRAY_SIZE(space_commands) && space_commands[nr].cmd == cmd)
 		return run(&space_commands[nr], file, (void __user *)arg);
 	if (cmd == AVM_IOC_QUERY)

@@ -28,9 +28,12 @@ static int __init avm_init(void)
 	err = avm_tlb_setup();
 	if (err)
 		return err;
-	err = avm_state_setup();
+	err = avm_index_setup();
 	if (err)
 		return err;
+	err = avm_state_setup();
+	if (err)
+		goto index_teardown;
 	err = avm_view_setup();
 	if (err)
 		goto state_teardown;
@@ -43,6 +46,8 @@ view_teardown:
 	avm_view_teardown();
 state_teardown:
 	avm_state_teardown();
+index_teardown:
+	avm_index_teardown();
 	return err;
 }
 
@@ -52,6 +57,7 @@ static void __exit avm_exit(void)
 	misc_deregister(&device);
 	avm_view_teardown();
 	avm_state_teardown();
+	avm_index_teardown();
 }
 
 module_init(avm_init);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * pte.c - the only file that touches page tables
+ * pte.c - the only file that touches page tables (with pte.h, for one PTE)
  *
  * A PTE of a view is a cache of (frame, protection), plus the accessed and
  * dirty bits, which live nowhere else. It never grants more than the state of
@@ -31,23 +31,13 @@
  * Nothing here sleeps, except avm_pte_table(). Nothing here flushes: edits
  * that need it are noted in a struct avm_tlb.
  */
+#include <linux/mm.h>
+#include <linux/mm_inline.h>
 #include <linux/pgtable.h>
 #include <asm/tlbflush.h>
 
 #include "internal.h"
-
-/**
- * avm_pte_table() - see to it that an address has a page table
- * @mm: whose
- * @addr: the address, in a view
- *
- * Context: may sleep; mmap_lock or the VMA's lock held.
- * Return: 0 or -ENOMEM.
- */
-int avm_pte_table(struct mm_struct *mm, unsigned long addr)
-{
-	return apply_to_page_range(mm, addr & PAGE_MASK, PAGE_SIZE, NULL, NULL);
-}
+#include "pte.h"
 
 /* The PMD entry of an address, or NULL where there is no PMD page. */
 static pmd_t *find_pmd(struct mm_struct *mm, unsigned long addr)
@@ -65,6 +55,63 @@ static pmd_t *find_pmd(struct mm_struct *mm, unsigned long addr)
 	if (pud_none(*pud))
 		return NULL;
 	return pmd_offset(pud, addr);
+}
+
+/**
+ * avm_pte_table() - see to it that an address has a page table
+ * @mm: whose
+ * @addr: the address, in a view
+ *
+ * apply_to_page_range() allocates as a user's fault does: at the limit of a
+ * memory cgroup it has somebody killed. So what it may take is asked for
+ * first, in a way that fails, and given back.
+ *
+ * Context: may sleep; mmap_lock or the VMA's lock held.
+ * Return: 0 or -ENOMEM.
+ */
+int avm_pte_table(struct mm_struct *mm, unsigned long addr)
+{
+	pmd_t *pmd = find_pmd(mm, addr);
+	struct page *pages[3];
+	unsigned int i, n = pmd ? 1 : ARRAY_SIZE(pages);
+	int err = 0;
+
+	if (pmd && !pmd_none(READ_ONCE(*pmd)))
+		return 0;
+	for (i = 0; i < n && !err; i++) {
+		pages[i] = alloc_page(AVM_GFP);
+		if (!pages[i])
+			err = -ENOMEM;
+	}
+	if (err)
+		i--;
+	while (i--)
+		__free_page(pages[i]);
+	return err ?: apply_to_page_range(mm, addr & PAGE_MASK, PAGE_SIZE, NULL,
+					  NULL);
+}
+
+/**
+ * avm_pte_skip() - pass over addresses that have no PMD page
+ * @mm: whose page tables
+ * @addr: the first
+ * @end: where to stop
+ *
+ * Context: as for avm_pte_lock(), which has just returned false for @addr.
+ * Return: the next address that may have one, beyond @addr, or @end.
+ */
+unsigned long avm_pte_skip(struct mm_struct *mm, unsigned long addr,
+			   unsigned long end)
+{
+	pgd_t *pgd = pgd_offset(mm, addr);
+	p4d_t *p4d;
+
+	if (pgd_none(*pgd))
+		return pgd_addr_end(addr, end);
+	p4d = p4d_offset(pgd, addr);
+	if (p4d_none(*p4d))
+		return p4d_addr_end(addr, end);
+	return pud_addr_end(addr, end);
 }
 
 /**
@@ -92,6 +139,18 @@ unsigned long avm_step_set(struct avm_step *step, struct vm_area_struct *vma,
 	return step->end;
 }
 
+/* For the short way: where a chunk has its pages, while they stay there. */
+static void remember_table(struct avm_step *step)
+{
+	struct avm_chunk *chunk = avm_state_chunk(step->view, step->pgoff);
+
+	if (chunk && !chunk->table) {
+		chunk->ptl = step->ptl;
+		smp_store_release(&chunk->table,
+				  step->pte - pte_index(step->addr));
+	}
+}
+
 /**
  * avm_pte_lock() - lock the pages of a step
  * @step: set by avm_step_set(); gets its lock, PTEs and state
@@ -116,8 +175,25 @@ bool avm_pte_lock(struct avm_step *step)
 	step->ptl = pte_lockptr(step->mm, pmd);
 	spin_lock(step->ptl);
 	step->pte = pte_offset_kernel(pmd, step->addr);
+	remember_table(step);
 locked:
 	step->state = avm_state_find(step->view, step->pgoff);
+	return true;
+}
+
+/**
+ * avm_pte_lock_again() - lock a step that was locked before
+ * @step: a step that was unlocked; mmap_lock or the like held ever since
+ *
+ * Return: false, and nothing is locked, where there was no table before.
+ */
+bool avm_pte_lock_again(struct avm_step *step)
+{
+	if (!step->pte)
+		return false;
+	spin_lock(step->ptl);
+	if (!step->state.bytes)
+		step->state = avm_state_find(step->view, step->pgoff);
 	return true;
 }
 
@@ -130,57 +206,35 @@ void avm_pte_unlock(struct avm_step *step)
 	spin_unlock(step->ptl);
 }
 
-/* Edits of one step, told to the struct avm_tlb when it is through. */
+/*
+ * Edits of some pages that follow one another: how many of those that may need
+ * a flush, and all flags that the PTEs had. Told to the struct avm_tlb when
+ * they are through.
+ */
 struct edits {
-	unsigned long first;
-	unsigned long last;
 	unsigned long count;
-	bool cached;
+	pteval_t flags;
 };
 
-static void edits_begin(struct edits *edits)
+/* An edit of a PTE that was @old and needs a flush if it was cached. */
+static __always_inline void note(struct edits *edits, pte_t old)
 {
-	edits->first = ULONG_MAX;
-	edits->last = 0;
-	edits->count = 0;
-	edits->cached = false;
-}
-
-/* Before the first edit that may need a flush, under the page-table lock. */
-static __always_inline void owe(struct avm_tlb *tlb)
-{
-	if (!tlb->owed) {
-		tlb->owed = true;
-		atomic_inc(&tlb->space->pending);
-	}
-}
-
-/* An edit of a PTE that was @old and would need a flush if it was cached. */
-static __always_inline void note(struct edits *edits, unsigned long addr,
-				 pte_t old)
-{
-	if (!edits->count)
-		edits->first = addr;
-	edits->last = addr;
 	edits->count++;
-	edits->cached |= pte_young(old);
+	edits->flags |= pte_flags(old);
 }
 
-static void edits_end(struct edits *edits, struct avm_tlb *tlb)
+static __always_inline void edits_end(const struct edits *edits,
+				      struct avm_tlb *tlb, unsigned long addr,
+				      unsigned long end)
 {
 	if (!edits->count)
 		return;
 	tlb->pages += edits->count;
-	tlb->start = min(tlb->start, edits->first);
-	tlb->end = max(tlb->end, edits->last + PAGE_SIZE);
+	tlb->start = min(tlb->start, addr);
+	tlb->end = max(tlb->end, end);
 	/* What a secondary MMU caches does not show in the accessed bit. */
-	tlb->needed |= edits->cached || tlb->range.mm;
-}
-
-static __always_inline u8 carried(pte_t old)
-{
-	return (pte_young(old) ? AVM_STATE_ACCESSED : 0) |
-	       (pte_dirty(old) ? AVM_STATE_DIRTY : 0);
+	if ((edits->flags & _PAGE_ACCESSED) || unlikely(tlb->announced))
+		tlb->needed = true;
 }
 
 static __always_inline u8 state_of(const struct avm_step *step, unsigned int i)
@@ -188,42 +242,43 @@ static __always_inline u8 state_of(const struct avm_step *step, unsigned int i)
 	return step->state.bytes ? step->state.bytes[i] : step->state.uniform;
 }
 
-static __always_inline bool exchange(pte_t *ptep, pte_t *old, pte_t new)
-{
-	return try_cmpxchg((long *)&ptep->pte, (long *)&old->pte,
-			   *(long *)&new.pte);
-}
-
-/*
- * A present PTE with another protection, not none; all else in it is kept.
- * The protections of a view differ in two bits. (Not by pte_modify(), which
- * refers to a symbol that is exported to no module.)
- */
-static __always_inline pte_t pte_with(struct avm_view *view, pte_t pte, u8 prot)
-{
-	pteval_t want = pgprot_val(view->pgprot[prot]);
-
-	pte = want & _PAGE_RW ? pte_mkwrite_novma(pte) : pte_wrprotect(pte);
-	return want & _PAGE_NX ? pte_set_flags(pte, _PAGE_NX) : pte_mkexec(pte);
-}
-
-static void set_frame(struct avm_step *step, unsigned int i, struct page *page,
+static void set_frame(struct avm_view *view, struct mm_struct *mm,
+		      unsigned long addr, pte_t *ptep, struct page *page,
 		      u8 prot, bool young)
 {
-	unsigned long addr = step->addr + ((unsigned long)i << PAGE_SHIFT);
-	pte_t pte = pfn_pte(page_to_pfn(page), step->view->pgprot[prot]);
+	pte_t pte = pfn_pte(page_to_pfn(page), view->pgprot[prot]);
 
 	pte = pte_mkspecial(young ? pte_mkyoung(pte) : pte_mkold(pte));
-	set_pte_at(step->mm, addr, step->pte + i, pte);
+	set_pte_at(mm, addr, ptep, pte);
 }
 
-/* Map a page ahead of its use, if it has a frame: not accessed, not dirty. */
-static void map_ahead(struct avm_step *step, unsigned int i, u8 prot)
+/**
+ * avm_pte_map_ahead() - map a page ahead of its use, if it has a frame
+ * @view: the view
+ * @mm: whose page tables
+ * @addr: the page
+ * @ptep: its PTE, which is none
+ * @pgoff: its number in the space
+ * @prot: AVM_PROT_*, not none
+ *
+ * The page does not count as accessed or dirty for it.
+ *
+ * Context: under its page-table lock.
+ */
+void avm_pte_map_ahead(struct avm_view *view, struct mm_struct *mm,
+		       unsigned long addr, pte_t *ptep, pgoff_t pgoff, u8 prot)
 {
-	void *frame = avm_frame_find(step->view->space, step->pgoff + i);
+	void *frame = avm_frame_find(view->space, pgoff);
 
 	if (frame && !xa_is_value(frame))
-		set_frame(step, i, frame, prot, false);
+		set_frame(view, mm, addr, ptep, frame, prot, false);
+}
+
+static void map_page_ahead(struct avm_step *step, unsigned int i, u8 prot)
+{
+	avm_pte_map_ahead(step->view, step->mm,
+			  step->addr + ((unsigned long)i << PAGE_SHIFT),
+			  step->pte + i, step->pgoff + i, prot);
 }
 
 /**
@@ -262,33 +317,42 @@ int avm_pte_map(struct avm_step *step, u8 need)
 		return -ENOENT;
 	if (xa_is_value(frame))
 		return -EBUSY;
-	set_frame(step, 0, frame, prot, true);
+	set_frame(step->view, step->mm, step->addr, step->pte, frame, prot,
+		  true);
 	return 0;
 }
 
+/* Set the protection in the states of pages, keep what was carried over. */
+static __always_inline void set_states(u8 *bytes, unsigned int n, u8 prot)
+{
+	const u64 each = 0x0101010101010101ull;
+	u64 eight;
+
+	for (; n >= 8; n -= 8, bytes += 8) {
+		memcpy(&eight, bytes, 8);
+		eight = (eight & AVM_STATE_CARRIED * each) | prot * each;
+		memcpy(bytes, &eight, 8);
+	}
+	for (; n; n--, bytes++)
+		*bytes = (*bytes & AVM_STATE_CARRIED) | prot;
+}
+
 /* PROTECT to none: take PTEs away, keep what the CPU recorded in them. */
-static void take_away(struct avm_step *step, unsigned int first, unsigned int n,
-		      struct avm_tlb *tlb)
+static __always_inline void take_away(struct avm_step *step, unsigned int first,
+				      unsigned int n, struct edits *edits)
 {
 	unsigned long addr = step->addr + ((unsigned long)first << PAGE_SHIFT);
-	u8 *bytes = step->state.bytes ? step->state.bytes + first : NULL;
+	u8 *bytes = step->state.bytes + first;
 	pte_t *ptep = step->pte + first, *last = ptep + n, old;
-	struct edits edits;
 
-	/* All were inaccessible already: no PTE is there. */
-	if (!bytes)
-		return;
-	edits_begin(&edits);
+	set_states(bytes, n, AVM_PROT_NONE);
 	for (; ptep != last; ptep++, bytes++, addr += PAGE_SIZE) {
-		*bytes &= AVM_STATE_CARRIED;
 		if (!pte_present(ptep_get(ptep)))
 			continue;
-		owe(tlb);
 		old = ptep_get_and_clear(step->mm, addr, ptep);
 		*bytes |= carried(old);
-		note(&edits, addr, old);
+		note(edits, old);
 	}
-	edits_end(&edits, tlb);
 }
 
 /*
@@ -296,50 +360,63 @@ static void take_away(struct avm_step *step, unsigned int first, unsigned int n,
  * an edit that wants a flush; raising it to w is not. (A read-only entry that
  * a CPU still has costs a fault that finds the PTE writable.)
  */
-static __always_inline void change(struct avm_step *step, pte_t *ptep,
-				   unsigned long addr, u8 prot,
-				   struct edits *edits, struct avm_tlb *tlb)
+static void change(struct avm_step *step, pte_t *ptep, u8 prot,
+		   struct edits *edits)
 {
 	pteval_t want = pgprot_val(step->view->pgprot[prot]);
-	pte_t old = ptep_get(ptep), new;
+	pte_t old = ptep_get(ptep);
 	pteval_t differ = (pte_flags(old) ^ want) & (_PAGE_RW | _PAGE_NX);
-	bool flush;
 
 	if (!differ)
 		return;
-	flush = (differ & _PAGE_NX) || (differ & ~want & _PAGE_RW);
-	if (flush)
-		owe(tlb);
-	do {
-		new = pte_with(step->view, old, prot);
-	} while (!exchange(ptep, &old, new));
-	if (flush)
-		note(edits, addr, old);
+	while (!exchange(ptep, &old, pte_with(step->view, old, prot)))
+		;
+	if ((differ & _PAGE_NX) || !(want & _PAGE_RW))
+		note(edits, old);
 }
 
-static void change_all(struct avm_step *step, unsigned int first,
-		       unsigned int n, u8 prot, struct avm_tlb *tlb)
+/* Map those pages that were inaccessible, have frames, and have no PTE. */
+static noinline void open_pages(struct avm_step *step, unsigned int first,
+				unsigned int n, u8 prot)
 {
-	unsigned long addr = step->addr + ((unsigned long)first << PAGE_SHIFT);
-	u8 *bytes = step->state.bytes ? step->state.bytes + first : NULL;
-	bool was_none = !bytes && !step->state.uniform;
-	pte_t *ptep = step->pte + first;
-	struct edits edits;
 	unsigned int i;
 
-	edits_begin(&edits);
-	for (i = first; i < first + n; i++, ptep++, addr += PAGE_SIZE) {
-		if (bytes) {
-			was_none = !(*bytes & AVM_STATE_PROT);
-			*bytes = (*bytes & AVM_STATE_CARRIED) | prot;
-			bytes++;
+	for (i = first; i < first + n; i++)
+		if (!(state_of(step, i) & AVM_STATE_PROT) &&
+		    pte_none(ptep_get(step->pte + i)))
+			map_page_ahead(step, i, prot);
+}
+
+/* PROTECT to anything else. Most often it takes w away: that goes first. */
+static __always_inline void change_all(struct avm_step *step,
+				       unsigned int first, unsigned int n,
+				       u8 prot, struct edits *edits)
+{
+	pteval_t want = pgprot_val(step->view->pgprot[prot]) &
+			(_PAGE_RW | _PAGE_NX);
+	/* Flags that a PTE has which differs from @want by w alone. */
+	pteval_t writable = want | _PAGE_RW | _PAGE_PRESENT;
+	pte_t *ptep = step->pte + first, *last = ptep + n, old;
+	bool absent = false;
+
+	for (; ptep != last; ptep++) {
+		old = ptep_get(ptep);
+		if (!(want & _PAGE_RW) &&
+		    (pte_flags(old) & (_PAGE_RW | _PAGE_NX | _PAGE_PRESENT)) ==
+		    writable) {
+			while (!exchange(ptep, &old, pte_wrprotect(old)))
+				;
+			note(edits, old);
+		} else if (pte_present(old)) {
+			change(step, ptep, prot, edits);
+		} else {
+			absent = true;
 		}
-		if (pte_present(ptep_get(ptep)))
-			change(step, ptep, addr, prot, &edits, tlb);
-		else if (was_none && pte_none(ptep_get(ptep)))
-			map_ahead(step, i, prot);
 	}
-	edits_end(&edits, tlb);
+	if (absent)
+		open_pages(step, first, n, prot);
+	if (step->state.bytes)
+		set_states(step->state.bytes + first, n, prot);
 }
 
 /**
@@ -356,19 +433,67 @@ static void change_all(struct avm_step *step, unsigned int first,
 void avm_pte_protect(struct avm_step *step, unsigned int first, unsigned int n,
 		     u8 prot, struct avm_tlb *tlb)
 {
+	unsigned long addr = step->addr + ((unsigned long)first << PAGE_SHIFT);
+	struct edits edits = {};
+
+	lockdep_assert_held(step->ptl);
+	/* All were inaccessible already, so that no PTE is there. */
+	if (prot == AVM_PROT_NONE && !step->state.bytes)
+		return;
+	if (!step->pte) {
+		if (step->state.bytes)
+			set_states(step->state.bytes + first, n, prot);
+		return;
+	}
+	owe(tlb);
+	if (prot == AVM_PROT_NONE)
+		take_away(step, first, n, &edits);
+	else
+		change_all(step, first, n, prot, &edits);
+	edits_end(&edits, tlb, addr, addr + ((unsigned long)n << PAGE_SHIFT));
+}
+
+/**
+ * avm_pte_protect_ranges() - the ranges of a vector that lie in one step
+ * @step: locked; nothing is done unless it has bytes and a table
+ * @ranges: as the user gave them
+ * @n: how many
+ * @allowed: AVM_PROT_* that the mapping allows
+ * @left: pages to do at most, or a few more; counts down
+ * @tlb: notes what needs a flush
+ *
+ * Return: how many were done. The next one is malformed, forbidden, not all in
+ * this step, or beyond @left: for the caller to find out.
+ */
+unsigned int avm_pte_protect_ranges(struct avm_step *step,
+				    const struct avm_range *ranges,
+				    unsigned int n, u8 allowed, long *left,
+				    struct avm_tlb *tlb)
+{
+	const struct avm_range *range = ranges, *last = ranges + n;
+	unsigned long size = step->end - step->addr, at;
 	unsigned int i;
 
 	lockdep_assert_held(step->ptl);
-	if (step->pte) {
-		if (prot == AVM_PROT_NONE)
-			take_away(step, first, n, tlb);
+	if (!step->state.bytes || !step->pte)
+		return 0;
+	for (; range != last && *left > 0; range++) {
+		at = range->addr - step->addr;
+		if (at >= size || range->length - 1 >= size - at ||
+		    !PAGE_ALIGNED(at | range->length) || range->reserved ||
+		    !avm_prot_valid(range->prot) || range->prot & ~allowed)
+			break;
+		i = at >> PAGE_SHIFT;
+		if (likely(range->length == PAGE_SIZE))
+			protect_page(step->view, step->mm, step->pte + i,
+				     step->state.bytes + i, range->addr,
+				     step->pgoff + i, range->prot, tlb);
 		else
-			change_all(step, first, n, prot, tlb);
-	} else if (step->state.bytes) {
-		for (i = first; i < first + n; i++)
-			step->state.bytes[i] = prot |
-				(step->state.bytes[i] & AVM_STATE_CARRIED);
+			avm_pte_protect(step, i, range->length >> PAGE_SHIFT,
+					range->prot, tlb);
+		*left -= range->length >> PAGE_SHIFT;
 	}
+	return range - ranges;
 }
 
 /**
@@ -386,7 +511,7 @@ void avm_pte_populate(struct avm_step *step)
 	for (i = 0; i < n; i++) {
 		prot = state_of(step, i) & AVM_STATE_PROT;
 		if (prot && pte_none(ptep_get(step->pte + i)))
-			map_ahead(step, i, prot);
+			map_page_ahead(step, i, prot);
 	}
 }
 
@@ -402,12 +527,17 @@ void avm_pte_discard(struct avm_step *step, struct avm_tlb *tlb)
 {
 	unsigned long addr = step->addr;
 	unsigned int i, n = avm_step_pages(step);
-	struct edits edits;
+	struct edits edits = {};
 	bool going;
 	pte_t old;
 
 	lockdep_assert_held(step->ptl);
-	edits_begin(&edits);
+	/*
+	 * A munmap in that mm may have taken our PTEs away, and not flushed:
+	 * it clears them one by one under this lock, and flushes in the end.
+	 */
+	if (mm_tlb_flush_pending(step->mm))
+		tlb->everything = true;
 	for (i = 0; i < n; i++, addr += PAGE_SIZE) {
 		going = false;
 		old = step->pte ? ptep_get(step->pte + i) : __pte(0);
@@ -418,7 +548,7 @@ void avm_pte_discard(struct avm_step *step, struct avm_tlb *tlb)
 				owe(tlb);
 				old = ptep_get_and_clear(step->mm, addr,
 							 step->pte + i);
-				note(&edits, addr, old);
+				note(&edits, old);
 			}
 		} else if (state_of(step, i) & AVM_STATE_CARRIED) {
 			going = avm_frame_find(step->view->space,
@@ -428,7 +558,7 @@ void avm_pte_discard(struct avm_step *step, struct avm_tlb *tlb)
 		if (going && step->state.bytes)
 			step->state.bytes[i] &= AVM_STATE_PROT;
 	}
-	edits_end(&edits, tlb);
+	edits_end(&edits, tlb, step->addr, step->end);
 }
 
 /* Bits of a PTE that AVM_STATE_ bits stand for. */
@@ -541,18 +671,17 @@ u8 avm_pte_take(struct avm_step *step, unsigned int i,
 	unsigned long addr = step->addr + ((unsigned long)i << PAGE_SHIFT);
 	u8 *byte = step->state.bytes ? step->state.bytes + i : NULL;
 	u8 bits = state_of(step, i) & AVM_STATE_CARRIED, left = bits;
-	struct edits edits;
+	struct edits edits = {};
 	pte_t old;
 
 	lockdep_assert_held(step->ptl);
-	edits_begin(&edits);
 	if (step->pte && pte_present(ptep_get(step->pte + i))) {
 		if (how->clear || how->protect)
 			owe(tlb);
 		old = edit_match(step, i, addr, how);
 		bits |= carried(old);
 		if (how->clear || how->protect)
-			note(&edits, addr, old);
+			note(&edits, old);
 		/* The PTE went, and what is not to be cleared stays. */
 		if (how->protect && how->prot == AVM_PROT_NONE)
 			left = bits;
@@ -561,7 +690,7 @@ u8 avm_pte_take(struct avm_step *step, unsigned int i,
 	if (byte)
 		*byte = left | (how->protect ? how->prot :
 				*byte & AVM_STATE_PROT);
-	edits_end(&edits, tlb);
+	edits_end(&edits, tlb, addr, addr + PAGE_SIZE);
 	return bits;
 }
 

@@ -37,6 +37,7 @@ struct scan {
 	unsigned long start;	/* of the window */
 	unsigned long pages;	/* that matched in it */
 	u64 spans;		/* in the copy, the last of which may grow */
+	u64 again;		/* of these, one that the user has already */
 	u64 room;		/* spans that fit, in the copy and the buffer */
 	bool full;		/* a match found no room: it was left alone */
 };
@@ -119,9 +120,9 @@ static unsigned long scan_some(struct scan *s, struct vm_area_struct *vma,
 	avm_step_set(&step, vma, addr, end);
 	for (;;) {
 		*err = 0;
-		/* No table and no PMD page: nothing was ever touched here. */
+		/* Not even a PMD page: nothing was ever touched here. */
 		if (!avm_pte_lock(&step))
-			return step.end;
+			return avm_pte_skip(step.mm, addr, end);
 		i = scan_step(s, &step, i, err);
 		avm_pte_unlock(&step);
 		if (*err != -ENOSPC)
@@ -137,6 +138,7 @@ static unsigned long scan_some(struct scan *s, struct vm_area_struct *vma,
 static int scan_window(struct scan *s, unsigned long *addr, unsigned long end)
 {
 	bool edits = s->how.clear || s->how.protect;
+	struct mmu_notifier_range announced;
 	struct vm_area_struct *vma;
 	unsigned long stop;
 	int err = 0;
@@ -155,11 +157,12 @@ static int scan_window(struct scan *s, unsigned long *addr, unsigned long end)
 			if (fatal_signal_pending(current))
 				return -EINTR;
 			if (edits)
-				avm_tlb_notify_start(&s->tlb, vma, *addr,
+				avm_tlb_notify_start(&s->tlb, &announced, vma,
+						     *addr,
 						     pmd_addr_end(*addr, stop));
 			*addr = scan_some(s, vma, *addr, stop, &err);
 			if (edits)
-				avm_tlb_notify_end(&s->tlb);
+				avm_tlb_notify_end(&s->tlb, &announced);
 			cond_resched();
 		}
 	}
@@ -199,7 +202,7 @@ static void put_window_back(struct scan *s, unsigned long end)
 			put_back(s, s->start + (i << PAGE_SHIFT));
 	} else {
 		for (; s->spans; s->spans--, span++)
-			for (addr = span->addr;
+			for (addr = max(span->addr, s->start);
 			     addr < span->addr + span->length;
 			     addr += PAGE_SIZE)
 				put_back(s, addr);
@@ -227,7 +230,8 @@ static void __user *answer_place(struct scan *s, unsigned long end,
 	if (s->arg->flags & AVM_SCAN_BITMAP)
 		return buffer + ((s->start - s->arg->addr) >> PAGE_SHIFT) / 8;
 	*size = s->room * sizeof(struct avm_span);
-	return buffer + s->arg->out_spans * sizeof(struct avm_span);
+	return buffer + (s->arg->out_spans - s->again) *
+		sizeof(struct avm_span);
 }
 
 static unsigned long window_end(struct scan *s)
@@ -240,17 +244,40 @@ static unsigned long window_end(struct scan *s)
 	return s->start + min(left, most);
 }
 
+/*
+ * A span that ends where the window begins may grow in it: it is taken into
+ * the copy and written again.
+ */
 static void window_begin(struct scan *s)
 {
-	u64 room = s->arg->buffer_size / sizeof(struct avm_span) -
-		s->arg->out_spans;
+	struct avm_span *copy = s->copy, *span;
+	u64 room;
 
+	s->again = 0;
+	if (s->arg->flags & AVM_SCAN_RANGES && s->spans) {
+		span = copy + s->spans - 1;
+		if (span->addr + span->length == s->start) {
+			*copy = *span;
+			s->again = 1;
+		}
+	}
+	room = s->arg->buffer_size / sizeof(struct avm_span) -
+		s->arg->out_spans + s->again;
 	s->pages = 0;
-	s->spans = 0;
+	s->spans = s->again;
 	s->room = min_t(u64, COPY_SPANS, room);
 	s->full = false;
 	if (s->arg->flags & AVM_SCAN_BITMAP)
 		memset(s->copy, 0, COPY_BYTES);
+}
+
+/* Whether nothing comes after this window, which ended at @addr. */
+static bool is_last(const struct scan *s, unsigned long addr)
+{
+	/* Full for good only when the user's buffer is. */
+	if (s->full && s->room < COPY_SPANS)
+		return true;
+	return addr == s->arg->addr + s->arg->length;
 }
 
 /* One window. Returns 0 to go on, 1 at the end, or an error. */
@@ -258,34 +285,35 @@ static int do_window(struct scan *s)
 {
 	unsigned long end = window_end(s), addr = s->start;
 	void __user *place = NULL;
-	size_t size = 0;
+	size_t size = 0, keep;
+	bool last;
 	int err;
 
 	window_begin(s);
 	if (s->copy) {
 		place = answer_place(s, end, &size);
-		/* No room at all: only a scan can tell if any is needed. */
-		if (clear_user(place, size))
+		keep = s->again * sizeof(struct avm_span);
+		if (clear_user(place + keep, size - keep))
 			return -EFAULT;
 	}
 	if (mmap_read_lock_killable(current->mm))
 		return -EINTR;
 	err = scan_window(s, &addr, end);
+	last = err || is_last(s, addr);
+	if (last)
+		avm_tlb_end(&s->tlb);
+	else
+		avm_tlb_park(&s->tlb);
 	mmap_read_unlock(current->mm);
 	if (s->copy && copy_to_user(place, s->copy, answer_size(s, end))) {
 		put_window_back(s, addr);
 		return -EFAULT;
 	}
 	s->arg->out_pages += s->pages;
-	s->arg->out_spans += s->spans;
+	s->arg->out_spans += s->spans - s->again;
 	s->arg->out_end = addr;
 	s->start = addr;
-	if (err)
-		return err;
-	/* Full for good only when the user's buffer is. */
-	if (s->full && s->room < COPY_SPANS)
-		return 1;
-	return addr == s->arg->addr + s->arg->length;
+	return err ?: last;
 }
 
 static int check_answer(const struct avm_scan *arg)
@@ -355,7 +383,7 @@ int avm_scan(struct avm_space *space, struct avm_scan *arg)
 	if (err)
 		return err;
 	if (arg->buffer_size) {
-		s.copy = kmalloc(COPY_BYTES, AVM_GFP);
+		s.copy = kmalloc(COPY_BYTES, AVM_GFP_TEMPORARY);
 		if (!s.copy)
 			return -ENOMEM;
 	}

@@ -60,18 +60,20 @@ void avm_frame_free(struct avm_space *space, struct page *page)
  *
  * Context: may sleep; mmap_lock or a VMA's lock may be held, no page-table
  * lock.
- * Return: 0, or -ENOMEM: no memory, or past a limit. A discard may take the
- * frame away at once: the caller looks again, under the page-table lock.
+ * Return: 0; -ENOMEM: no memory, or past a limit; -EBUSY: being discarded,
+ * see avm_frame_wait(). A discard may take the frame away at once: the caller
+ * looks again, under the page-table lock.
  */
 int avm_frame_alloc(struct avm_space *space, pgoff_t pgoff)
 {
+	void **slot = avm_index_slot(&space->frames, pgoff, AVM_GFP);
 	struct page *page;
-	void *found;
 	int err;
 
-	found = avm_frame_find(space, pgoff);
-	if (found && !xa_is_value(found))
-		return 0;
+	if (!slot)
+		return -ENOMEM;
+	if (READ_ONCE(*slot))
+		return xa_is_value(*slot) ? -EBUSY : 0;
 	err = charge(space);
 	if (err)
 		return err;
@@ -80,14 +82,13 @@ int avm_frame_alloc(struct avm_space *space, pgoff_t pgoff)
 		uncharge(space);
 		return -ENOMEM;
 	}
-	found = xa_cmpxchg(&space->frames, pgoff, NULL, page, AVM_GFP);
-	if (!found) {
-		avm_count(space, allocated, 1);
+	if (cmpxchg(slot, NULL, page)) {
+		/* Somebody was faster, who may be in its discard by now. */
+		avm_frame_free(space, page);
 		return 0;
 	}
-	/* Somebody was faster, or discards, or the index did not grow. */
-	avm_frame_free(space, page);
-	return xa_err(found);
+	avm_count(space, allocated, 1);
+	return 0;
 }
 
 /**
@@ -108,15 +109,16 @@ int avm_frame_wait(struct avm_space *space)
 
 static void space_free(struct avm_space *space)
 {
-	struct page *page;
-	unsigned long i;
+	unsigned long i = 0;
+	void **slot;
 
 	/* No VMA is left, so nobody can reach a frame or add one. */
-	xa_for_each(&space->frames, i, page) {
-		avm_frame_free(space, page);
+	while ((slot = avm_index_next(&space->frames, &i, space->pages - 1))) {
+		avm_frame_free(space, *slot);
+		i++;
 		cond_resched();
 	}
-	xa_destroy(&space->frames);
+	avm_index_destroy(&space->frames);
 	WARN_ON_ONCE(atomic_long_read(&space->resident) ||
 		     atomic_long_read(&space->state_bytes) ||
 		     atomic_read(&space->pending));
@@ -136,16 +138,18 @@ static struct avm_space *space_alloc(u64 length)
 		kfree(space);
 		return NULL;
 	}
-	xa_init_flags(&space->frames, XA_FLAGS_ACCOUNT);
 	address_space_init_once(&space->mapping);
 	space->mapping.a_ops = &empty_aops;
+	spin_lock_init(&space->parked_lock);
+	INIT_LIST_HEAD(&space->parked);
 	mutex_init(&space->discard_lock);
 	mutex_init(&space->map2_lock);
 	space->pages = length >> PAGE_SHIFT;
+	avm_index_init(&space->frames, space->pages);
 	space->user = get_uid(current_user());
 	space->memlock_limit = ULONG_MAX;
 	/* Fixed now: what a fault may take does not depend on who faults. */
-	if (!capable(CAP_IPC_LOCK))
+	if (rlimit(RLIMIT_MEMLOCK) != RLIM_INFINITY && !capable(CAP_IPC_LOCK))
 		space->memlock_limit = rlimit(RLIMIT_MEMLOCK) >> PAGE_SHIFT;
 	return space;
 }

@@ -7,7 +7,7 @@
  *
  *	nothing			every page is as view->initial says;
  *	a value			every page is as the value says;
- *	a pointer to 512 bytes	a byte for each page.
+ *	a struct avm_chunk	a byte for each page.
  *
  * so that pages whose protection was never changed cost nothing, those that
  * were changed a chunk at a time next to nothing, and all others one byte.
@@ -23,7 +23,7 @@
 
 #include "internal.h"
 
-static struct kmem_cache *bytes_cache;
+static struct kmem_cache *chunk_cache;
 
 static unsigned long chunk_of(struct avm_view *view, pgoff_t pgoff)
 {
@@ -49,11 +49,11 @@ static bool entry_has_bytes(void *entry)
  */
 struct avm_state avm_state_find(struct avm_view *view, pgoff_t pgoff)
 {
-	void *entry = xa_load(&view->state, chunk_of(view, pgoff));
+	void *entry = avm_index_load(&view->state, chunk_of(view, pgoff));
 	struct avm_state state = {};
 
 	if (entry_has_bytes(entry))
-		state.bytes = (u8 *)entry +
+		state.bytes = ((struct avm_chunk *)entry)->bytes +
 			((pgoff + view->skew) & (AVM_CHUNK_PAGES - 1));
 	else
 		state.uniform = entry_uniform(view, entry);
@@ -71,30 +71,30 @@ struct avm_state avm_state_find(struct avm_view *view, pgoff_t pgoff)
  */
 int avm_state_expand(struct avm_view *view, pgoff_t pgoff, gfp_t gfp)
 {
-	unsigned long chunk = chunk_of(view, pgoff);
+	void **slot = avm_index_slot(&view->state, chunk_of(view, pgoff), gfp);
 	void *old, *found;
-	u8 *bytes;
+	struct avm_chunk *chunk;
 
-	old = xa_load(&view->state, chunk);
+	if (!slot)
+		return -ENOMEM;
+	old = READ_ONCE(*slot);
 	if (entry_has_bytes(old))
 		return 0;
-	bytes = kmem_cache_alloc(bytes_cache, gfp);
-	if (!bytes)
+	chunk = kmem_cache_alloc(chunk_cache, gfp);
+	if (!chunk)
 		return -ENOMEM;
-	for (;;) {
-		memset(bytes, entry_uniform(view, old), AVM_CHUNK_PAGES);
-		found = xa_cmpxchg(&view->state, chunk, old, bytes, gfp);
-		if (found == old) {
-			atomic_long_add(AVM_CHUNK_PAGES,
-					&view->space->state_bytes);
-			return 0;
-		}
-		if (xa_is_err(found) || entry_has_bytes(found))
-			break;
-		old = found;
-	}
-	kmem_cache_free(bytes_cache, bytes);
-	return xa_err(found);
+	chunk->table = NULL;
+	do {
+		found = old;
+		memset(chunk->bytes, entry_uniform(view, old),
+		       AVM_CHUNK_PAGES);
+		old = cmpxchg(slot, found, chunk);
+	} while (old != found && !entry_has_bytes(old));
+	if (old == found)
+		atomic_long_add(sizeof(*chunk), &view->space->state_bytes);
+	else
+		kmem_cache_free(chunk_cache, chunk);
+	return 0;
 }
 
 /**
@@ -107,9 +107,8 @@ int avm_state_expand(struct avm_view *view, pgoff_t pgoff, gfp_t gfp)
  */
 int avm_state_reserve(struct avm_view *view, pgoff_t pgoff)
 {
-	/* A value that says what nothing says holds the place. */
-	return xa_err(xa_cmpxchg(&view->state, chunk_of(view, pgoff), NULL,
-				 xa_mk_value(view->initial), AVM_GFP));
+	return avm_index_slot(&view->state, chunk_of(view, pgoff), AVM_GFP) ?
+		0 : -ENOMEM;
 }
 
 /**
@@ -124,15 +123,15 @@ int avm_state_reserve(struct avm_view *view, pgoff_t pgoff)
  */
 bool avm_state_set_uniform(struct avm_view *view, pgoff_t pgoff, u8 prot)
 {
-	unsigned long chunk = chunk_of(view, pgoff);
-	void *old = xa_load(&view->state, chunk), *found;
+	void **slot = avm_index_slot(&view->state, chunk_of(view, pgoff), 0);
+	void *old;
 
-	if (entry_has_bytes(old))
+	if (WARN_ON_ONCE(!slot))
 		return false;
+	old = READ_ONCE(*slot);
 	/* Others cannot store a value now; bytes may come in between. */
-	found = xa_cmpxchg(&view->state, chunk, old, xa_mk_value(prot),
-			   GFP_NOWAIT);
-	return found == old;
+	return !entry_has_bytes(old) &&
+	       cmpxchg(slot, old, xa_mk_value(prot)) == old;
 }
 
 /**
@@ -141,28 +140,28 @@ bool avm_state_set_uniform(struct avm_view *view, pgoff_t pgoff, u8 prot)
  */
 void avm_state_destroy(struct avm_view *view)
 {
-	unsigned long chunk, freed = 0;
-	void *entry;
+	unsigned long chunk = 0, freed = 0;
+	void **slot;
 
-	xa_for_each(&view->state, chunk, entry) {
-		if (!xa_is_value(entry)) {
-			kmem_cache_free(bytes_cache, entry);
-			freed += AVM_CHUNK_PAGES;
+	while ((slot = avm_index_next(&view->state, &chunk, ULONG_MAX))) {
+		if (entry_has_bytes(*slot)) {
+			kmem_cache_free(chunk_cache, *slot);
+			freed += sizeof(struct avm_chunk);
 		}
+		chunk++;
 		cond_resched();
 	}
-	xa_destroy(&view->state);
+	avm_index_destroy(&view->state);
 	atomic_long_sub(freed, &view->space->state_bytes);
 }
 
 int avm_state_setup(void)
 {
-	bytes_cache = kmem_cache_create("avm_state", AVM_CHUNK_PAGES,
-					AVM_CHUNK_PAGES, SLAB_ACCOUNT, NULL);
-	return bytes_cache ? 0 : -ENOMEM;
+	chunk_cache = KMEM_CACHE(avm_chunk, SLAB_ACCOUNT);
+	return chunk_cache ? 0 : -ENOMEM;
 }
 
 void avm_state_teardown(void)
 {
-	kmem_cache_destroy(bytes_cache);
+	kmem_cache_destroy(chunk_cache);
 }

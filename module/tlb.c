@@ -19,13 +19,21 @@
  * page, while the first has not flushed. So an edit is preceded, under the
  * same page-table lock, by raising space->pending, which comes down after the
  * flush. A call that saw the edit took that lock later and therefore sees the
- * count raised, unless the flush is done. A call that ends without a flush of
- * its own while others are in debt flushes too; one that flushes anyway does
- * so after all it looked at, which covers the debts that it saw.
+ * count raised, unless the flush is done. A call that ends while others are in
+ * debt flushes all of its mm, because it cannot know what they have edited.
+ *
+ * A debt lasts no longer than the lock that keeps the VMA on the i_mmap tree
+ * (mmap_lock or i_mmap_rwsem), so that a discard, which flushes for each VMA
+ * on the tree, flushes for it, and a munmap, which flushes only what it has
+ * cleared itself, waits for it. A call that has to give the lock up before its
+ * end parks its debt instead (avm_tlb_park()): from then on a munmap in this mm
+ * flushes all of it, as for two munmaps at once (mm->tlb_flush_pending), and a
+ * discard looks for the parked debts of the space and flushes their mms.
  */
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
 #include <linux/kprobes.h>
+#include <linux/mm_inline.h>
 #include <linux/static_call.h>
 #include <asm/ibt.h>
 #include <asm/tlbflush.h>
@@ -107,48 +115,84 @@ static void flush(struct avm_tlb *tlb, unsigned long start, unsigned long end)
 }
 
 /**
- * avm_tlb_begin() - begin to collect edits
- * @tlb: what collects them
- * @space: whose pages
- * @mm: whose page tables
+ * avm_tlb_park() - keep a debt beyond the lock that covers it
+ * @tlb: what collects the edits, of the caller's own mm
+ *
+ * Context: before mmap_lock is given up; no page-table lock held.
  */
-void avm_tlb_begin(struct avm_tlb *tlb, struct avm_space *space,
-		   struct mm_struct *mm)
+void avm_tlb_park(struct avm_tlb *tlb)
 {
-	tlb->space = space;
-	tlb->mm = mm;
-	tlb->start = ULONG_MAX;
-	tlb->end = 0;
-	tlb->pages = 0;
-	tlb->owed = false;
-	tlb->needed = false;
-	tlb->range.mm = NULL;
+	if (!tlb->owed || tlb->parked)
+		return;
+	tlb->parked = true;
+	inc_tlb_flush_pending(tlb->mm);
+	spin_lock(&tlb->space->parked_lock);
+	list_add(&tlb->debt, &tlb->space->parked);
+	spin_unlock(&tlb->space->parked_lock);
+}
+
+static void unpark(struct avm_tlb *tlb)
+{
+	spin_lock(&tlb->space->parked_lock);
+	list_del(&tlb->debt);
+	spin_unlock(&tlb->space->parked_lock);
+	dec_tlb_flush_pending(tlb->mm);
+}
+
+/**
+ * avm_tlb_flush_parked() - flush for those who parked a debt
+ * @space: the space
+ *
+ * Their mms live: each is the mm of a thread that is in a call, and does not
+ * leave it without avm_tlb_end(), which takes the lock.
+ *
+ * Context: no page-table lock held; interrupts on.
+ */
+void avm_tlb_flush_parked(struct avm_space *space)
+{
+	struct avm_tlb *tlb;
+
+	spin_lock(&space->parked_lock);
+	list_for_each_entry(tlb, &space->parked, debt)
+		static_call(avm_flush)(tlb->mm, 0, TLB_FLUSH_ALL, PAGE_SHIFT,
+				       false);
+	spin_unlock(&space->parked_lock);
 }
 
 /**
  * avm_tlb_end() - flush what was collected, if anything needs it
  * @tlb: what collected it
  *
+ * To end what has ended does nothing.
+ *
  * When this returns, no CPU has a translation that an edit took away, whether
  * it was an edit of this call or one that this call saw.
  *
- * Context: interrupts on, no page-table lock held.
+ * Context: interrupts on, no page-table lock held; unless parked, under the
+ * lock that was held for the edits.
  */
 void avm_tlb_end(struct avm_tlb *tlb)
 {
-	if (tlb->needed)
-		flush(tlb, tlb->start, tlb->end);
-	else if (unlikely(atomic_read(&tlb->space->pending) > tlb->owed))
+	if (!tlb->mm)
+		return;
+	if (unlikely(atomic_read(&tlb->space->pending) > tlb->owed ||
+		     tlb->everything))
 		flush(tlb, 0, TLB_FLUSH_ALL);
+	else if (tlb->needed)
+		flush(tlb, tlb->start, tlb->end);
+	if (tlb->parked)
+		unpark(tlb);
 	if (tlb->owed) {
 		smp_mb__before_atomic();
 		atomic_dec(&tlb->space->pending);
 	}
+	tlb->mm = NULL;
 }
 
 /**
  * avm_tlb_notify_start() - announce edits to secondary MMUs (KVM, SVA)
  * @tlb: what collects the edits
+ * @range: remembers what was announced
  * @vma: where
  * @start: first byte
  * @end: byte after the last
@@ -158,32 +202,35 @@ void avm_tlb_end(struct avm_tlb *tlb)
  *
  * Context: may sleep; mmap_lock or i_mmap_rwsem held, no page-table lock.
  */
-void avm_tlb_notify_start(struct avm_tlb *tlb, struct vm_area_struct *vma,
+void avm_tlb_notify_start(struct avm_tlb *tlb,
+			  struct mmu_notifier_range *range,
+			  struct vm_area_struct *vma,
 			  unsigned long start, unsigned long end)
 {
 #ifdef CONFIG_MMU_NOTIFIER
 	if (likely(!mm_has_notifiers(vma->vm_mm)))
 		return;
-	avm_notifier_range_init(&tlb->range, vma, start, end);
-	tlb->range.mm = vma->vm_mm;
-	notifier_start(&tlb->range);
+	avm_notifier_range_init(range, vma, start, end);
+	tlb->announced = true;
+	notifier_start(range);
 #endif
 }
 
 /**
  * avm_tlb_notify_end() - flush the announced edits and say that it is done
  * @tlb: what collected them
+ * @range: as announced
  *
  * Context: may sleep; the lock of avm_tlb_notify_start() still held.
  */
-void avm_tlb_notify_end(struct avm_tlb *tlb)
+void avm_tlb_notify_end(struct avm_tlb *tlb, struct mmu_notifier_range *range)
 {
 #ifdef CONFIG_MMU_NOTIFIER
-	if (likely(!tlb->range.mm))
+	if (likely(!tlb->announced))
 		return;
 	if (tlb->needed)
 		flush(tlb, tlb->start, tlb->end);
-	AVM_NOTIFIER_END(notifier_end, &tlb->range);
-	tlb->range.mm = NULL;
+	AVM_NOTIFIER_END(notifier_end, range);
+	tlb->announced = false;
 #endif
 }

@@ -33,10 +33,15 @@ static void view_free(struct avm_view *view)
 	kmem_cache_free(view_cache, view);
 }
 
+/*
+ * A part was split off, or mremap is about to move PTEs: it makes the new VMA,
+ * calls this, puts the VMA on the i_mmap tree, and only then begins.
+ */
 static void view_open(struct vm_area_struct *vma)
 {
 	struct avm_view *view = vma->vm_private_data;
 
+	WRITE_ONCE(view->settled, false);
 	refcount_inc(&view->refs);
 }
 
@@ -137,7 +142,9 @@ static vm_fault_t view_fault(struct vm_fault *vmf)
 			break;
 		case -ENOENT:
 			err = avm_frame_alloc(step.view->space, step.pgoff);
-			break;
+			if (err != -EBUSY)
+				break;
+			fallthrough;
 		case -EBUSY:
 			/* Fails when killed: then SIGBUS does no harm. */
 			err = avm_frame_wait(step.view->space);
@@ -161,19 +168,18 @@ static int access_page(struct vm_area_struct *vma, unsigned long addr,
 	int err = 0;
 
 	avm_step_set(&step, vma, start, start + PAGE_SIZE);
+	err = avm_pte_table(step.mm, start);
+	if (err)
+		return err;
 	if (write) {
-		err = avm_pte_table(step.mm, start);
-		if (!err)
-			err = avm_state_expand(step.view, step.pgoff, AVM_GFP);
+		err = avm_state_expand(step.view, step.pgoff, AVM_GFP);
 		if (!err)
 			err = avm_frame_alloc(step.view->space, step.pgoff);
 		if (err)
 			return err;
 	}
-	if (!avm_pte_lock(&step)) {
-		memset(buf, 0, len);
-		return 0;
-	}
+	if (WARN_ON_ONCE(!avm_pte_lock(&step)))
+		return -EIO;
 	/* Under this lock the frame does not go: see pte.c. */
 	frame = avm_frame_find(step.view->space, step.pgoff);
 	if (xa_is_value(frame))
@@ -231,8 +237,10 @@ static const struct vm_operations_struct view_ops = {
  * @space: whose view it has to be, or NULL where @vma is known to be a view
  * @error: why not: -ENXIO or -EBUSY
  *
- * Where userfaultfd could be registered on a view (6.7 to 6.10) it puts
- * markers in place of PTEs and makes read-only ones writable: hands off.
+ * From 6.7 on userfaultfd can be registered on any area (with WP_ASYNC). It
+ * puts markers in place of PTEs: hands off. When it goes it may leave PTEs that
+ * are dirty and were read-only writable; so a PROTECT looks at every PTE, even
+ * if the state says that there is nothing to do.
  */
 bool avm_view_usable(struct vm_area_struct *vma, struct avm_space *space,
 		     int *error)
@@ -305,18 +313,22 @@ int avm_view_mmap(struct file *file, struct vm_area_struct *vma)
 	if (!view)
 		return -ENOMEM;
 	refcount_set(&view->refs, 1);
+	view->settled = true;
 	view->space = space;
-	view->initial = avm_vma_prot(vma);
+	view->allowed = avm_vma_prot(vma);
+	view->initial = view->allowed;
 	if (READ_ONCE(space->map2_task) == current)
 		view->initial = space->map2_prot;
 	view->skew = ((vma->vm_start >> PAGE_SHIFT) - vma->vm_pgoff) &
 			(AVM_CHUNK_PAGES - 1);
-	xa_init_flags(&view->state, XA_FLAGS_ACCOUNT);
+	/* Chunks are counted from the start of the space, skewed. */
+	avm_index_init(&view->state,
+		       (space->pages >> AVM_CHUNK_SHIFT) + 2);
 	set_pgprots(view, vma->vm_flags);
 	atomic_long_inc(&space->views);
 
 	vm_flags_set(vma, VM_PFNMAP | VM_IO | VM_DONTCOPY | VM_DONTEXPAND |
-		     VM_DONTDUMP | AVM_VM_NO_UFFD);
+		     VM_DONTDUMP);
 	vma->vm_private_data = view;
 	vma->vm_ops = &view_ops;
 	return 0;

@@ -22,11 +22,18 @@
  * process.
  *
  * A user access that the protection of its page forbids raises SIGSEGV with
- * the exact address in si_addr; si_code is SEGV_MAPERR where the page has no
- * translation and SEGV_ACCERR where a translation is there and forbids a
- * fetch. A system call that meets such a page fails with EFAULT, without a
- * signal. A touch for which no memory can be had raises SIGBUS (EFAULT from
+ * the exact address in si_addr. si_code is SEGV_MAPERR, but SEGV_ACCERR where
+ * the page may be read and not executed and a fetch meets it, and where the
+ * mapping as a whole forbids the access (a write to a view that was mapped
+ * PROT_READ). A system call that meets such a page fails with EFAULT, without
+ * a signal. A touch for which no memory can be had raises SIGBUS (EFAULT from
  * a system call).
+ *
+ * Pages of a view are no ordinary memory to the kernel: what pins user pages
+ * refuses them with EFAULT (O_DIRECT, registered buffers, process_vm_readv(2),
+ * futexes that are shared between processes, and with them the stacks of
+ * pthreads, whose end pthread_join(3) awaits by one). mprotect(2) is refused
+ * (EACCES). A child of fork(2) does not inherit views.
  *
  * Every structure begins with its size in bytes and flags. A smaller size
  * than the first version of the structure had is EINVAL; a larger one than
@@ -54,7 +61,9 @@
  *    written.
  *  - ENXIO: some of the range is not mapped, or not by a view of this space.
  *  - EACCES: a protection above what the mapping itself allows.
- *  - EBUSY: userfaultfd has been registered on the view.
+ *  - EBUSY: userfaultfd is registered on the view (which only its WP_ASYNC
+ *    mode can be); touches raise SIGBUS meanwhile. After it has gone, protect
+ *    the view again: pages that were read-only may be writable.
  *  - ENOMEM: no memory, or past RLIMIT_MEMLOCK or the memory cgroup's limit.
  *  - EINTR: the calling thread is being killed.
  *
@@ -192,6 +201,17 @@ struct avm_batch {
 #define AVM_IOC_PROTECT		_IOWR(AVM_IOC_MAGIC, 0x82, struct avm_batch)
 #define AVM_IOC_DISCARD		_IOWR(AVM_IOC_MAGIC, 0x83, struct avm_batch)
 #define AVM_IOC_POPULATE	_IOWR(AVM_IOC_MAGIC, 0x84, struct avm_batch)
+
+/**
+ * define AVM_IOC_PROTECT_PAGE - give one page a protection, on a space
+ *
+ * What AVM_IOC_PROTECT does, for a single page and at half the cost (PROT1,
+ * UNPROT). The argument of the ioctl is no address of a structure but the
+ * address of the page, in whose low bits AVM_PROT_* is added.
+ *
+ * Errors: those of AVM_IOC_PROTECT.
+ */
+#define AVM_IOC_PROTECT_PAGE	_IO(AVM_IOC_MAGIC, 0x88)
 
 /* Flags of struct avm_scan: the form of the answer, at most one of the two. */
 #define AVM_SCAN_BITMAP		(1u << 0)

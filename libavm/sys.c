@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * libavm: system calls, one a function, with errno turned into a result.
+ * Knows nothing of avm's structures.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+
+#include "internal.h"
+
+int avm_sys_open(const char *path)
+{
+	int fd = open(path, O_RDWR | O_CLOEXEC);
+
+	return fd < 0 ? -errno : fd;
+}
+
+int avm_sys_ioctl(int fd, unsigned long command, void *argument)
+{
+	int ret = ioctl(fd, command, argument);
+
+	return ret < 0 ? -errno : ret;
+}
+
+int avm_sys_map(int fd, uint64_t offset, size_t length, int prot, void **out)
+{
+	void *addr = mmap(NULL, length, prot, MAP_SHARED, fd, (off_t)offset);
+
+	if (addr == MAP_FAILED)
+		return -errno;
+	*out = addr;
+	return 0;
+}
+
+int avm_sys_unmap(void *addr, size_t length)
+{
+	return munmap(addr, length) < 0 ? -errno : 0;
+}
+
+/* Zeroed memory of the library's own, or NULL. */
+void *avm_sys_pages(size_t length)
+{
+	void *addr = mmap(NULL, length, PROT_READ | PROT_WRITE,
+			  MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	return addr == MAP_FAILED ? NULL : addr;
+}

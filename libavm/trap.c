@@ -1,0 +1,299 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * libavm: TRAP: which handler an address belongs to.
+ *
+ * Owns the table of handlers, the library's only state. Knows nothing of how
+ * a denied access gets here: that is signal.c's business, and the caller of
+ * avm_trap_dispatch() sees to whatever has to follow an access nobody takes.
+ *
+ * The table is read at any moment: in a signal handler, nested, in a thread
+ * that is just changing the table itself, by handlers that never return. So
+ * readers take no lock and leave no mark, not even a count of readers, which
+ * a longjmp() would leave raised. There are two tables instead. @changes
+ * counts changes, and its lowest bit says which table is the current one. A
+ * writer fills the other and then raises @changes: it is never in a reader's
+ * way, even if it is stopped half way. A reader copies what it found, and
+ * does so again if @changes has moved meanwhile, because then its table may
+ * have become the one that is written.
+ *
+ * A reader may thus read from a table for a while after it was replaced by a
+ * larger one. So tables are never freed: their sizes double, which bounds the
+ * waste by the size of those in use, and two tables are static, so that most
+ * programs never allocate any.
+ */
+#include <errno.h>
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "internal.h"
+
+typedef struct table *_Atomic table_slot;
+typedef _Atomic(avm_trap_fn *) entry_fn;
+
+/* Fields are atomic because a reader may meet a writer, and then retries. */
+struct entry {
+	atomic_uintptr_t start;
+	atomic_uintptr_t end;
+	entry_fn fn;
+	atomic_uintptr_t arg;
+};
+
+/* A copy of one, which nobody else can change. */
+struct handler {
+	uintptr_t start;
+	uintptr_t end;
+	avm_trap_fn *fn;
+	void *arg;
+};
+
+/*
+ * @entries is sorted by address, without overlaps. It and @capacity never
+ * change, and @count never exceeds @capacity, so that even a reader that
+ * finds nonsense stays within the table.
+ */
+struct table {
+	struct entry *entries;
+	size_t capacity;
+	atomic_size_t count;
+};
+
+#define FIRST_CAPACITY	64
+
+static struct entry first_entries[2][FIRST_CAPACITY];
+static struct table first_tables[2] = {
+	{ .entries = first_entries[0], .capacity = FIRST_CAPACITY },
+	{ .entries = first_entries[1], .capacity = FIRST_CAPACITY },
+};
+
+static table_slot tables[] = { &first_tables[0], &first_tables[1] };
+static atomic_ulong changes;
+
+/* Held by writers, and over fork(), so that a child gets a whole table. */
+static pthread_mutex_t write_lock = PTHREAD_MUTEX_INITIALIZER;
+static bool installed;			/* protected by write_lock */
+static bool fork_handled;		/* protected by write_lock */
+
+#define get(field)		atomic_load_explicit(&(field), memory_order_relaxed)
+#define set(field, value)	atomic_store_explicit(&(field), value, memory_order_relaxed)
+
+/* Index of the first entry that ends above @addr, or the count. */
+static size_t position(const struct table *t, uintptr_t addr)
+{
+	size_t low = 0, high = get(t->count);
+
+	while (low < high) {
+		size_t middle = low + (high - low) / 2;
+
+		if (get(t->entries[middle].end) <= addr)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low;
+}
+
+/* Look @addr up in @t, which a writer may be changing. */
+static bool search(const struct table *t, uintptr_t addr, struct handler *h)
+{
+	size_t i = position(t, addr);
+
+	if (i >= get(t->count))
+		return false;
+	h->start = get(t->entries[i].start);
+	h->end = get(t->entries[i].end);
+	h->fn = get(t->entries[i].fn);
+	h->arg = (void *)get(t->entries[i].arg);
+	return h->start <= addr && addr < h->end;
+}
+
+static bool find(uintptr_t addr, struct handler *h)
+{
+	unsigned long before;
+	bool found;
+
+	do {
+		before = atomic_load_explicit(&changes, memory_order_acquire);
+		found = search(atomic_load_explicit(&tables[before & 1],
+						    memory_order_acquire),
+			       addr, h);
+		/* Pairs with the one in begin_change(). */
+		atomic_thread_fence(memory_order_acquire);
+	} while (get(changes) != before);
+	return found;
+}
+
+bool avm_trap_dispatch(void *addr, unsigned int access)
+{
+	struct avm_trap_info info = { .addr = addr, .access = access };
+	struct handler h;
+
+	if (!find((uintptr_t)addr, &h))
+		return false;
+	info.view = (void *)h.start;
+	info.length = h.end - h.start;
+	/* May never return. */
+	return h.fn(&info, h.arg) == AVM_TRAP_RETRY;
+}
+
+static struct table *current_table(void)
+{
+	return get(tables[get(changes) & 1]);
+}
+
+static table_slot *other_slot(void)
+{
+	return &tables[(get(changes) + 1) & 1];
+}
+
+/* Make room for @count in the table that is not current. */
+static int reserve(size_t count)
+{
+	struct table *t = get(*other_slot());
+	size_t capacity = t->capacity;
+
+	if (capacity >= count)
+		return 0;
+	capacity *= 2;
+	t = avm_sys_pages(sizeof(*t) + capacity * sizeof(struct entry));
+	if (!t)
+		return -ENOMEM;
+	t->entries = (struct entry *)(t + 1);
+	t->capacity = capacity;
+	atomic_store_explicit(other_slot(), t, memory_order_release);
+	return 0;
+}
+
+/* The table that is not current, to be filled. */
+static struct table *begin_change(void)
+{
+	/*
+	 * A reader that is still in this table, current before the last change,
+	 * and sees any of what is stored there from now on, sees that change.
+	 */
+	atomic_thread_fence(memory_order_release);
+	return get(*other_slot());
+}
+
+/* Make it the current one. */
+static void publish(void)
+{
+	atomic_store_explicit(&changes, get(changes) + 1, memory_order_release);
+}
+
+static void copy(struct table *to, size_t to_index, const struct table *from,
+		 size_t from_index, size_t count)
+{
+	for (size_t i = 0; i < count; i++) {
+		struct entry *d = &to->entries[to_index + i];
+		const struct entry *s = &from->entries[from_index + i];
+
+		set(d->start, get(s->start));
+		set(d->end, get(s->end));
+		set(d->fn, get(s->fn));
+		set(d->arg, get(s->arg));
+	}
+}
+
+static int insert(const struct handler *h)
+{
+	const struct table *from = current_table();
+	size_t count = get(from->count);
+	size_t i = position(from, h->start);
+	struct table *to;
+	int ret;
+
+	if (i < count && get(from->entries[i].start) < h->end)
+		return -EEXIST;
+	ret = reserve(count + 1);
+	if (ret)
+		return ret;
+	to = begin_change();
+	copy(to, 0, from, 0, i);
+	set(to->entries[i].start, h->start);
+	set(to->entries[i].end, h->end);
+	set(to->entries[i].fn, h->fn);
+	set(to->entries[i].arg, (uintptr_t)h->arg);
+	copy(to, i + 1, from, i, count - i);
+	set(to->count, count + 1);
+	publish();
+	return 0;
+}
+
+static int delete(uintptr_t start)
+{
+	const struct table *from = current_table();
+	size_t count = get(from->count);
+	size_t i = position(from, start);
+	struct table *to;
+
+	if (i == count || get(from->entries[i].start) != start)
+		return -ENOENT;
+	/* There is room: before the last change it held one fewer, or more. */
+	to = begin_change();
+	copy(to, 0, from, 0, i);
+	copy(to, i, from, i + 1, count - 1 - i);
+	set(to->count, count - 1);
+	publish();
+	return 0;
+}
+
+static void lock(void)
+{
+	pthread_mutex_lock(&write_lock);
+}
+
+static void unlock(void)
+{
+	pthread_mutex_unlock(&write_lock);
+}
+
+/* What has to be there before the first entry; once a process. */
+static int prepare(void)
+{
+	int ret;
+
+	if (!fork_handled) {
+		ret = pthread_atfork(lock, unlock, unlock);
+		if (ret)
+			return -ret;
+		fork_handled = true;
+	}
+	if (!installed) {
+		ret = avm_signal_install();
+		if (ret)
+			return ret;
+		installed = true;
+	}
+	return 0;
+}
+
+int avm_trap(void *addr, size_t length, avm_trap_fn *fn, void *arg)
+{
+	struct handler h = {
+		.start = (uintptr_t)addr,
+		.end = (uintptr_t)addr + length,
+		.fn = fn,
+		.arg = arg,
+	};
+	int ret;
+
+	if (!fn || h.start % AVM_PAGE_SIZE || length % AVM_PAGE_SIZE ||
+	    h.end <= h.start)
+		return -EINVAL;
+	lock();
+	ret = prepare();
+	if (!ret)
+		ret = insert(&h);
+	unlock();
+	return ret;
+}
+
+int avm_untrap(void *addr)
+{
+	int ret;
+
+	lock();
+	ret = delete((uintptr_t)addr);
+	unlock();
+	return ret;
+}

@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * short.c - PROT1 and UNPROT: one page, the short way
+ *
+ * AVM_IOC_PROTECT_PAGE, which a trap handler calls. It does what batch.c does,
+ * for the case that nothing has to be allocated and nobody is in the way;
+ * whatever is not so is left to batch.c, untouched.
+ *
+ * It saves the look-up of the VMA by finding it on the i_mmap tree of the
+ * space, which has but a few. i_mmap_rwsem then takes the place of mmap_lock,
+ * as it does for core mm's rmap: a VMA that is on the tree has its page tables,
+ * vm_start and vm_pgoff change only under that lock, and so does the
+ * registration of an MMU notifier. The flush is made before the lock is given
+ * up, as tlb.c asks.
+ *
+ * It saves the walk to the page table by finding that in the chunk, where the
+ * long way has left it. Both hold only for a settled view. i_mmap_rwsem does
+ * not keep mremap from moving PTEs and tables; but view_open() unsettles the
+ * view before the VMA that they are moved to is put on the tree, for which
+ * mremap has to wait for this lock.
+ */
+#include <linux/mm.h>
+
+#include "internal.h"
+#include "pte.h"
+
+/* The caller's VMA around an address, if it is near the root of the tree. */
+static __always_inline struct vm_area_struct *
+find_near(struct address_space *mapping, unsigned long addr)
+{
+	struct rb_node *root = mapping->i_mmap.rb_root.rb_node, *node = root;
+	struct vm_area_struct *vma;
+	unsigned int i;
+
+	for (i = 0; i < 3 && root; i++) {
+		if (node) {
+			vma = rb_entry(node, struct vm_area_struct, shared.rb);
+			if (addr >= vma->vm_start && addr < vma->vm_end &&
+			    vma->vm_mm == current->mm)
+				return vma;
+		}
+		node = i ? root->rb_right : root->rb_left;
+	}
+	return NULL;
+}
+
+/* What protect_page() noted, if anything; not inline for the sake of UNPROT. */
+static noinline void settle_debt(struct avm_space *space, struct mm_struct *mm,
+				 unsigned long addr, bool owed, bool needed)
+{
+	struct avm_tlb tlb;
+
+	avm_tlb_begin(&tlb, space, mm);
+	tlb.owed = owed;
+	tlb.needed = needed;
+	tlb.pages = needed;
+	tlb.start = addr;
+	tlb.end = addr + PAGE_SIZE;
+	avm_tlb_end(&tlb);
+}
+
+static __always_inline bool protect_locked(struct avm_space *space,
+					   unsigned long addr, u8 prot)
+{
+	struct vm_area_struct *vma = find_near(&space->mapping, addr);
+	struct avm_tlb tlb;
+	struct avm_chunk *chunk;
+	struct avm_view *view;
+	unsigned int i;
+	pgoff_t pgoff;
+	pte_t *table;
+
+	if (!vma || vma->vm_flags & VM_UFFD_WP || mm_has_notifiers(vma->vm_mm))
+		return false;
+	view = vma->vm_private_data;
+	pgoff = avm_pgoff(vma, addr);
+	chunk = avm_state_chunk(view, pgoff);
+	if (prot & ~view->allowed || !chunk || !READ_ONCE(view->settled))
+		return false;
+	table = smp_load_acquire(&chunk->table);
+	if (!table)
+		return false;
+	tlb.space = space;
+	tlb.owed = false;
+	tlb.needed = false;
+	i = pte_index(addr);
+	spin_lock(chunk->ptl);
+	protect_page(view, vma->vm_mm, table + i, chunk->bytes + i, addr, pgoff,
+		     prot, &tlb);
+	spin_unlock(chunk->ptl);
+	if (tlb.owed || unlikely(atomic_read(&space->pending)))
+		settle_debt(space, vma->vm_mm, addr, tlb.owed, tlb.needed);
+	return true;
+}
+
+/**
+ * avm_protect_page() - AVM_IOC_PROTECT_PAGE
+ * @space: the space
+ * @arg: address of the page, AVM_PROT_* in its low bits
+ *
+ * Return: 0 or an error.
+ */
+int avm_protect_page(struct avm_space *space, unsigned long arg)
+{
+	unsigned int prot = offset_in_page(arg);
+	bool done = false;
+
+	if (!avm_prot_valid(prot))
+		return -EINVAL;
+	arg -= prot;
+	if (i_mmap_trylock_read(&space->mapping)) {
+		done = protect_locked(space, arg, prot);
+		i_mmap_unlock_read(&space->mapping);
+	}
+	return done ? 0 : avm_protect_page_long(space, arg, prot);
+}
