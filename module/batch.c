@@ -353,6 +353,24 @@ static int protect_one(struct cursor *c, const struct avm_range *range,
 }
 
 /*
+ * Go to the table around @addr, if that was locked before and is not now. No
+ * matter if @addr has nothing to do with it: it is the ranges that are checked.
+ */
+static bool cursor_hop(struct cursor *c, unsigned long addr)
+{
+	struct avm_step *step = &c->cache[addr / PMD_SIZE % CACHE];
+
+	if (step == c->step || addr < step->addr || addr >= step->end ||
+	    c->left <= 0)
+		return false;
+	cursor_unlock(c);
+	if (!avm_pte_lock_again(step))
+		return false;
+	c->step = step;
+	return true;
+}
+
+/*
  * Some ranges of a call: as many as lie in the table that is locked, then one,
  * ... After the last of the call comes the flush.
  */
@@ -367,10 +385,14 @@ static int protect_ranges(struct cursor *c, const struct avm_range *ranges,
 		return -EINTR;
 	while (!err && i < n) {
 		did = 0;
-		if (quick && c->step && c->left > 0)
+		if (quick && c->step && c->left > 0) {
+again:
 			did = avm_pte_protect_ranges(c->step, ranges + i,
 						     n - i, c->allowed,
 						     &c->left, &c->tlb);
+			if (!did && cursor_hop(c, ranges[i].addr))
+				goto again;
+		}
 		if (!did) {
 			err = protect_one(c, ranges + i, &arg->out_bytes,
 					  &locked);

@@ -220,7 +220,7 @@ struct edits {
 static __always_inline void note(struct edits *edits, pte_t old)
 {
 	edits->count++;
-	edits->flags |= pte_flags(old);
+	edits->flags |= bits_of(old);
 }
 
 static __always_inline void edits_end(const struct edits *edits,
@@ -257,7 +257,7 @@ static void set_frame(struct avm_view *view, struct mm_struct *mm,
  * @view: the view
  * @mm: whose page tables
  * @addr: the page
- * @ptep: its PTE, which is none
+ * @ptep: its PTE, which is not present
  * @pgoff: its number in the space
  * @prot: AVM_PROT_*, not none
  *
@@ -270,7 +270,7 @@ void avm_pte_map_ahead(struct avm_view *view, struct mm_struct *mm,
 {
 	void *frame = avm_frame_find(view->space, pgoff);
 
-	if (frame && !xa_is_value(frame))
+	if (frame && !xa_is_value(frame) && likely(pte_none(ptep_get(ptep))))
 		set_frame(view, mm, addr, ptep, frame, prot, false);
 }
 
@@ -294,8 +294,9 @@ static void map_page_ahead(struct avm_step *step, unsigned int i, u8 prot)
 int avm_pte_map(struct avm_step *step, u8 need)
 {
 	u8 prot = state_of(step, 0) & AVM_STATE_PROT;
-	pte_t old;
+	pteval_t want;
 	void *frame;
+	pte_t old;
 
 	lockdep_assert_held(step->ptl);
 	if (need & ~prot)
@@ -305,8 +306,8 @@ int avm_pte_map(struct avm_step *step, u8 need)
 	old = ptep_get(step->pte);
 	if (pte_present(old)) {
 		/* A first write, or a fault that another thread resolved. */
-		while (!exchange(step->pte, &old,
-				 pte_with(step->view, old, prot)))
+		want = pgprot_val(step->view->pgprot[prot]);
+		while (!exchange(step->pte, &old, pte_with(old, want)))
 			;
 		return 0;
 	}
@@ -347,7 +348,7 @@ static __always_inline void take_away(struct avm_step *step, unsigned int first,
 
 	set_states(bytes, n, AVM_PROT_NONE);
 	for (; ptep != last; ptep++, bytes++, addr += PAGE_SIZE) {
-		if (!pte_present(ptep_get(ptep)))
+		if (!(bits_of(ptep_get(ptep)) & _PAGE_PRESENT))
 			continue;
 		old = ptep_get_and_clear(step->mm, addr, ptep);
 		*bytes |= carried(old);
@@ -365,11 +366,11 @@ static void change(struct avm_step *step, pte_t *ptep, u8 prot,
 {
 	pteval_t want = pgprot_val(step->view->pgprot[prot]);
 	pte_t old = ptep_get(ptep);
-	pteval_t differ = (pte_flags(old) ^ want) & (_PAGE_RW | _PAGE_NX);
+	pteval_t differ = (bits_of(old) ^ want) & (_PAGE_RW | _PAGE_NX);
 
 	if (!differ)
 		return;
-	while (!exchange(ptep, &old, pte_with(step->view, old, prot)))
+	while (!exchange(ptep, &old, pte_with(old, want)))
 		;
 	if ((differ & _PAGE_NX) || !(want & _PAGE_RW))
 		note(edits, old);
@@ -383,7 +384,7 @@ static noinline void open_pages(struct avm_step *step, unsigned int first,
 
 	for (i = first; i < first + n; i++)
 		if (!(state_of(step, i) & AVM_STATE_PROT) &&
-		    pte_none(ptep_get(step->pte + i)))
+		    !pte_present(ptep_get(step->pte + i)))
 			map_page_ahead(step, i, prot);
 }
 
@@ -402,12 +403,12 @@ static __always_inline void change_all(struct avm_step *step,
 	for (; ptep != last; ptep++) {
 		old = ptep_get(ptep);
 		if (!(want & _PAGE_RW) &&
-		    (pte_flags(old) & (_PAGE_RW | _PAGE_NX | _PAGE_PRESENT)) ==
+		    (bits_of(old) & (_PAGE_RW | _PAGE_NX | _PAGE_PRESENT)) ==
 		    writable) {
 			while (!exchange(ptep, &old, pte_wrprotect(old)))
 				;
 			note(edits, old);
-		} else if (pte_present(old)) {
+		} else if (bits_of(old) & _PAGE_PRESENT) {
 			change(step, ptep, prot, edits);
 		} else {
 			absent = true;
@@ -445,12 +446,37 @@ void avm_pte_protect(struct avm_step *step, unsigned int first, unsigned int n,
 			set_states(step->state.bytes + first, n, prot);
 		return;
 	}
-	owe(tlb);
+	owe(tlb->space, &tlb->owed);
 	if (prot == AVM_PROT_NONE)
 		take_away(step, first, n, &edits);
 	else
 		change_all(step, first, n, prot, &edits);
 	edits_end(&edits, tlb, addr, addr + ((unsigned long)n << PAGE_SHIFT));
+}
+
+/* One page of a vector. The edits are noted in registers. */
+static __always_inline void protect_one(struct avm_step *step, unsigned int i,
+					unsigned long addr, u8 prot,
+					struct avm_tlb *tlb,
+					struct edits *edits)
+{
+	switch (protect_page(tlb->space, step->mm, addr, step->pte + i,
+			     step->state.bytes + i, prot,
+			     pgprot_val(step->view->pgprot[prot]),
+			     &tlb->owed)) {
+	case PROTECTED_OPEN:
+		avm_pte_map_ahead(step->view, step->mm, addr, step->pte + i,
+				  step->pgoff + i, prot);
+		break;
+	case PROTECTED_CACHED:
+		edits->flags = _PAGE_ACCESSED;
+		fallthrough;
+	case PROTECTED_OLD:
+		edits->count++;
+		break;
+	case PROTECTED:
+		break;
+	}
 }
 
 /**
@@ -471,28 +497,35 @@ unsigned int avm_pte_protect_ranges(struct avm_step *step,
 				    struct avm_tlb *tlb)
 {
 	const struct avm_range *range = ranges, *last = ranges + n;
+	unsigned long start = ULONG_MAX, end = 0;
 	unsigned long size = step->end - step->addr, at;
+	struct edits edits = {};
+	long most = *left;
 	unsigned int i;
 
 	lockdep_assert_held(step->ptl);
 	if (!step->state.bytes || !step->pte)
 		return 0;
-	for (; range != last && *left > 0; range++) {
+	for (; range != last && most > 0; range++) {
 		at = range->addr - step->addr;
 		if (at >= size || range->length - 1 >= size - at ||
 		    !PAGE_ALIGNED(at | range->length) || range->reserved ||
 		    !avm_prot_valid(range->prot) || range->prot & ~allowed)
 			break;
 		i = at >> PAGE_SHIFT;
-		if (likely(range->length == PAGE_SIZE))
-			protect_page(step->view, step->mm, step->pte + i,
-				     step->state.bytes + i, range->addr,
-				     step->pgoff + i, range->prot, tlb);
-		else
+		if (unlikely(range->length != PAGE_SIZE)) {
 			avm_pte_protect(step, i, range->length >> PAGE_SHIFT,
 					range->prot, tlb);
-		*left -= range->length >> PAGE_SHIFT;
+			most -= range->length >> PAGE_SHIFT;
+			continue;
+		}
+		protect_one(step, i, range->addr, range->prot, tlb, &edits);
+		start = min_t(unsigned long, start, range->addr);
+		end = max_t(unsigned long, end, range->addr);
+		most--;
 	}
+	edits_end(&edits, tlb, start, end + PAGE_SIZE);
+	*left = most;
 	return range - ranges;
 }
 
@@ -510,7 +543,7 @@ void avm_pte_populate(struct avm_step *step)
 		return;
 	for (i = 0; i < n; i++) {
 		prot = state_of(step, i) & AVM_STATE_PROT;
-		if (prot && pte_none(ptep_get(step->pte + i)))
+		if (prot && !pte_present(ptep_get(step->pte + i)))
 			map_page_ahead(step, i, prot);
 	}
 }
@@ -545,7 +578,7 @@ void avm_pte_discard(struct avm_step *step, struct avm_tlb *tlb)
 			/* The frame of a PTE changes only under this lock. */
 			going = page_private(pte_page(old));
 			if (going) {
-				owe(tlb);
+				owe(tlb->space, &tlb->owed);
 				old = ptep_get_and_clear(step->mm, addr,
 							 step->pte + i);
 				note(&edits, old);
@@ -587,14 +620,14 @@ static __always_inline bool eight(const pte_t *ptep, const u8 *bytes,
 	u64 states = 0;
 
 	if (ptep)
-		ptes = pte_flags(ptep_get((pte_t *)ptep)) |
-		       pte_flags(ptep_get((pte_t *)ptep + 1)) |
-		       pte_flags(ptep_get((pte_t *)ptep + 2)) |
-		       pte_flags(ptep_get((pte_t *)ptep + 3)) |
-		       pte_flags(ptep_get((pte_t *)ptep + 4)) |
-		       pte_flags(ptep_get((pte_t *)ptep + 5)) |
-		       pte_flags(ptep_get((pte_t *)ptep + 6)) |
-		       pte_flags(ptep_get((pte_t *)ptep + 7));
+		ptes = bits_of(ptep_get((pte_t *)ptep)) |
+		       bits_of(ptep_get((pte_t *)ptep + 1)) |
+		       bits_of(ptep_get((pte_t *)ptep + 2)) |
+		       bits_of(ptep_get((pte_t *)ptep + 3)) |
+		       bits_of(ptep_get((pte_t *)ptep + 4)) |
+		       bits_of(ptep_get((pte_t *)ptep + 5)) |
+		       bits_of(ptep_get((pte_t *)ptep + 6)) |
+		       bits_of(ptep_get((pte_t *)ptep + 7));
 	if (bytes)
 		memcpy(&states, bytes, sizeof(states));
 	return (ptes & pte_mask) || (states & byte_mask);
@@ -638,6 +671,7 @@ unsigned int avm_pte_next(struct avm_step *step, unsigned int from, u8 match)
 static pte_t edit_match(struct avm_step *step, unsigned int i, unsigned long addr,
 			const struct avm_match *how)
 {
+	pteval_t want = pgprot_val(step->view->pgprot[how->prot]);
 	pte_t *ptep = step->pte + i;
 	pte_t old, new;
 
@@ -651,7 +685,7 @@ static pte_t edit_match(struct avm_step *step, unsigned int i, unsigned long add
 		if (how->clear & AVM_STATE_ACCESSED)
 			new = pte_mkold(new);
 		if (how->protect)
-			new = pte_with(step->view, new, how->prot);
+			new = pte_with(new, want);
 	} while (pte_val(new) != pte_val(old) && !exchange(ptep, &old, new));
 	return old;
 }
@@ -677,7 +711,7 @@ u8 avm_pte_take(struct avm_step *step, unsigned int i,
 	lockdep_assert_held(step->ptl);
 	if (step->pte && pte_present(ptep_get(step->pte + i))) {
 		if (how->clear || how->protect)
-			owe(tlb);
+			owe(tlb->space, &tlb->owed);
 		old = edit_match(step, i, addr, how);
 		bits |= carried(old);
 		if (how->clear || how->protect)

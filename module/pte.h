@@ -12,18 +12,33 @@
 #include "internal.h"
 
 /* Before the first edit that may need a flush, under the page-table lock. */
-static __always_inline void owe(struct avm_tlb *tlb)
+static __always_inline void owe(struct avm_space *space, bool *owed)
 {
-	if (!tlb->owed) {
-		tlb->owed = true;
-		atomic_inc(&tlb->space->pending);
+	if (!*owed) {
+		*owed = true;
+		atomic_inc(&space->pending);
 	}
 }
 
-static __always_inline u8 carried(pte_t old)
+/*
+ * The flags of a PTE among its other bits. pte_flags() takes the frame away
+ * with a mask that it has to load; none of the flags asked for here is in it.
+ */
+static __always_inline pteval_t bits_of(pte_t pte)
 {
-	return (pte_young(old) ? AVM_STATE_ACCESSED : 0) |
-	       (pte_dirty(old) ? AVM_STATE_DIRTY : 0);
+	return native_pte_val(pte);
+}
+
+/* The accessed and dirty bits of a PTE, as the state of a page has them. */
+static __always_inline u8 carried(pte_t pte)
+{
+	u8 bits = bits_of(pte) & (_PAGE_ACCESSED | _PAGE_DIRTY);
+
+	BUILD_BUG_ON(_PAGE_ACCESSED != AVM_STATE_ACCESSED ||
+		     _PAGE_DIRTY != AVM_STATE_DIRTY);
+	if (bits_of(pte) & AVM_PTE_DIRTY & ~_PAGE_DIRTY)
+		bits |= AVM_STATE_DIRTY;
+	return bits;
 }
 
 static __always_inline bool exchange(pte_t *ptep, pte_t *old, pte_t new)
@@ -33,61 +48,59 @@ static __always_inline bool exchange(pte_t *ptep, pte_t *old, pte_t new)
 }
 
 /*
- * A present PTE with another protection, not none; all else in it is kept.
+ * A present PTE with the protection @want, not none; all else in it is kept.
  * The protections of a view differ in two bits. (Not by pte_modify(), which
  * refers to a symbol that is exported to no module.)
  */
-static __always_inline pte_t pte_with(struct avm_view *view, pte_t pte, u8 prot)
+static __always_inline pte_t pte_with(pte_t pte, pteval_t want)
 {
-	pteval_t want = pgprot_val(view->pgprot[prot]);
-
 	pte = want & _PAGE_RW ? pte_mkwrite_novma(pte) : pte_wrprotect(pte);
 	return want & _PAGE_NX ? pte_set_flags(pte, _PAGE_NX) : pte_mkexec(pte);
 }
+
+/* What protect_page() did, or asks for. */
+enum protected {
+	PROTECTED,	/* nothing that needs a flush */
+	PROTECTED_OLD,	/* an edit that nobody can have cached */
+	PROTECTED_CACHED,
+	PROTECTED_OPEN,	/* call avm_pte_map_ahead(): it may be mapped now */
+};
 
 /*
  * One page, which has a byte and a page table: what take_away() and
  * change_all() of pte.c do to many. Under the page-table lock.
  */
-static __always_inline void protect_page(struct avm_view *view,
-					 struct mm_struct *mm, pte_t *ptep,
-					 u8 *byte, unsigned long addr,
-					 pgoff_t pgoff, u8 prot,
-					 struct avm_tlb *tlb)
+static __always_inline enum protected
+protect_page(struct avm_space *space, struct mm_struct *mm, unsigned long addr,
+	     pte_t *ptep, u8 *byte, u8 prot, pteval_t want, bool *owed)
 {
-	pteval_t want = pgprot_val(view->pgprot[prot]), differ;
 	pte_t old = ptep_get(ptep);
 	u8 was = *byte;
+	pteval_t differ;
 
 	*byte = (was & AVM_STATE_CARRIED) | prot;
-	if (!pte_present(old)) {
-		if (prot && !(was & AVM_STATE_PROT) && pte_none(old))
-			avm_pte_map_ahead(view, mm, addr, ptep, pgoff,
-					  prot);
-		return;
-	}
+	if (!(bits_of(old) & _PAGE_PRESENT))
+		return prot && !(was & AVM_STATE_PROT) ? PROTECTED_OPEN :
+							 PROTECTED;
 	if (prot == AVM_PROT_NONE) {
-		owe(tlb);
+		owe(space, owed);
 		old = ptep_get_and_clear(mm, addr, ptep);
 		*byte |= carried(old);
-	} else {
-		differ = (pte_flags(old) ^ want) & (_PAGE_RW | _PAGE_NX);
-		if (!differ)
-			return;
-		if (differ == _PAGE_RW && (want & _PAGE_RW)) {
-			while (!exchange(ptep, &old, pte_mkwrite_novma(old)))
-				;
-			return;
-		}
-		owe(tlb);
-		while (!exchange(ptep, &old, pte_with(view, old, prot)))
-			;
+		return bits_of(old) & _PAGE_ACCESSED ? PROTECTED_CACHED : PROTECTED_OLD;
 	}
-	tlb->pages++;
-	tlb->start = min(tlb->start, addr);
-	tlb->end = max(tlb->end, addr + PAGE_SIZE);
-	if (pte_young(old))
-		tlb->needed = true;
+	differ = (bits_of(old) ^ want) & (_PAGE_RW | _PAGE_NX);
+	if (!differ)
+		return PROTECTED;
+	/* To w alone: a read-only entry costs a fault, no flush. */
+	if (differ == _PAGE_RW && (want & _PAGE_RW)) {
+		while (!exchange(ptep, &old, pte_mkwrite_novma(old)))
+			;
+		return PROTECTED;
+	}
+	owe(space, owed);
+	while (!exchange(ptep, &old, pte_with(old, want)))
+		;
+	return bits_of(old) & _PAGE_ACCESSED ? PROTECTED_CACHED : PROTECTED_OLD;
 }
 
 #endif /* AVM_PTE_H */

@@ -44,16 +44,16 @@ find_near(struct address_space *mapping, unsigned long addr)
 	return NULL;
 }
 
-/* What protect_page() noted, if anything; not inline for the sake of UNPROT. */
-static noinline void settle_debt(struct avm_space *space, struct mm_struct *mm,
-				 unsigned long addr, bool owed, bool needed)
+/* The flush, if it needs one. Not inline, so as not to weigh on UNPROT. */
+static noinline void flush_page(struct avm_space *space, unsigned long addr,
+				bool owed, enum protected did)
 {
 	struct avm_tlb tlb;
 
-	avm_tlb_begin(&tlb, space, mm);
+	avm_tlb_begin(&tlb, space, current->mm);
 	tlb.owed = owed;
-	tlb.needed = needed;
-	tlb.pages = needed;
+	tlb.needed = did == PROTECTED_CACHED;
+	tlb.pages = 1;
 	tlb.start = addr;
 	tlb.end = addr + PAGE_SIZE;
 	avm_tlb_end(&tlb);
@@ -63,33 +63,32 @@ static __always_inline bool protect_locked(struct avm_space *space,
 					   unsigned long addr, u8 prot)
 {
 	struct vm_area_struct *vma = find_near(&space->mapping, addr);
-	struct avm_tlb tlb;
 	struct avm_chunk *chunk;
 	struct avm_view *view;
-	unsigned int i;
-	pgoff_t pgoff;
-	pte_t *table;
+	enum protected did;
+	bool owed = false;
+	pte_t *ptep;
 
 	if (!vma || vma->vm_flags & VM_UFFD_WP || mm_has_notifiers(vma->vm_mm))
 		return false;
 	view = vma->vm_private_data;
-	pgoff = avm_pgoff(vma, addr);
-	chunk = avm_state_chunk(view, pgoff);
+	chunk = avm_state_chunk(view, avm_pgoff(vma, addr));
 	if (prot & ~view->allowed || !chunk || !READ_ONCE(view->settled))
 		return false;
-	table = smp_load_acquire(&chunk->table);
-	if (!table)
+	ptep = smp_load_acquire(&chunk->table);
+	if (!ptep)
 		return false;
-	tlb.space = space;
-	tlb.owed = false;
-	tlb.needed = false;
-	i = pte_index(addr);
+	ptep += pte_index(addr);
 	spin_lock(chunk->ptl);
-	protect_page(view, vma->vm_mm, table + i, chunk->bytes + i, addr, pgoff,
-		     prot, &tlb);
+	did = protect_page(space, vma->vm_mm, addr, ptep,
+			   chunk->bytes + pte_index(addr), prot,
+			   pgprot_val(view->pgprot[prot]), &owed);
+	if (did == PROTECTED_OPEN)
+		avm_pte_map_ahead(view, vma->vm_mm, addr, ptep,
+				  avm_pgoff(vma, addr), prot);
 	spin_unlock(chunk->ptl);
-	if (tlb.owed || unlikely(atomic_read(&space->pending)))
-		settle_debt(space, vma->vm_mm, addr, tlb.owed, tlb.needed);
+	if (owed || unlikely(atomic_read(&space->pending)))
+		flush_page(space, addr, owed, did);
 	return true;
 }
 
@@ -102,12 +101,12 @@ static __always_inline bool protect_locked(struct avm_space *space,
  */
 int avm_protect_page(struct avm_space *space, unsigned long arg)
 {
-	unsigned int prot = offset_in_page(arg);
+	u8 prot = arg & AVM_PROT_RWX;
 	bool done = false;
 
-	if (!avm_prot_valid(prot))
+	if (arg & ~PAGE_MASK & ~AVM_PROT_RWX || !avm_prot_valid(prot))
 		return -EINVAL;
-	arg -= prot;
+	arg &= PAGE_MASK;
 	if (i_mmap_trylock_read(&space->mapping)) {
 		done = protect_locked(space, arg, prot);
 		i_mmap_unlock_read(&space->mapping);
