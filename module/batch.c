@@ -220,15 +220,26 @@ static int cursor_seek(struct cursor *c, unsigned long addr)
 }
 
 /*
+ * Whether a value can stand for the state of these pages: they are a chunk, and
+ * none of them is mapped. (Whose PTE goes leaves bits that want a byte.)
+ */
+static bool uniform(const struct cursor *c, unsigned long addr,
+		    unsigned long end)
+{
+	return end - addr == PMD_SIZE && c->step->addr == addr &&
+	       avm_pte_empty(c->step);
+}
+
+/*
  * The pages are to get @prot, which is not what they have, and they have no
- * bytes. Make what is needed, and lock again. A whole chunk without a table
- * gets by with a value: then nothing is left to do, and this returns 1.
+ * bytes. Make what is needed, and lock again. Where a value does, nothing is
+ * left to do, and this returns 1.
  */
 static int make_room(struct cursor *c, unsigned long addr, unsigned long end,
 		     u8 prot)
 {
 	struct avm_view *view = c->step->view;
-	bool whole = end - addr == PMD_SIZE && !c->step->pte;
+	bool whole = uniform(c, addr, end);
 	pgoff_t pgoff = avm_pgoff(c->vma, addr);
 	int err;
 
@@ -241,7 +252,8 @@ static int make_room(struct cursor *c, unsigned long addr, unsigned long end,
 		err = cursor_lock(c, addr);
 	if (err || !whole)
 		return err;
-	return !c->step->pte && avm_state_set_uniform(view, pgoff, prot);
+	return uniform(c, addr, end) &&
+	       avm_state_set_uniform(view, pgoff, prot);
 }
 
 /* Protect the pages from @addr on that the cursor has locked. */

@@ -56,13 +56,10 @@ static inline void *avm_index_load(const struct avm_index *index,
 				   unsigned long i)
 {
 	const struct avm_index_node *node = READ_ONCE(index->root);
-	unsigned int shift = index->shift;
+	int shift = index->shift;
 
-	while (node) {
-		node = READ_ONCE(node->slots[(i >> shift) %
-					     AVM_INDEX_SLOTS]);
-		if (!shift)
-			break;
+	while (node && shift >= 0) {
+		node = READ_ONCE(node->slots[(i >> shift) % AVM_INDEX_SLOTS]);
 		shift -= AVM_INDEX_BITS;
 	}
 	return (void *)node;

@@ -90,7 +90,7 @@ struct avm_counters {
  * @memlock_limit: pages that @user may have locked, ULONG_MAX for no limit;
  *	fixed when the space is made, because faults may come from others
  * @resident: frames allocated now
- * @state_bytes: memory that the state of all views takes
+ * @state_bytes: bytes of the state of pages, in all views
  * @views: views alive
  * @map2_lock: one AVM_IOC_MAP2 at a time
  * @map2_task: who is in AVM_IOC_MAP2; written under @map2_lock
@@ -116,6 +116,9 @@ struct avm_space {
 	struct avm_counters __percpu *counters;
 };
 
+/* Flag of view->forbidden: not for the short way, see short.c. */
+#define AVM_UNSETTLED	0x80
+
 #define avm_count(space, what, n)	this_cpu_add((space)->counters->what, n)
 
 /**
@@ -123,21 +126,23 @@ struct avm_space {
  * @refs: VMAs that show it
  * @space: held by the file of each of these VMAs
  * @initial: protection of a page that was never given another
- * @allowed: AVM_PROT_* that the mapping allows
+ * @forbidden: AVM_PROT_* that the mapping does not allow, and AVM_UNSETTLED
+ *	unless the view has been one VMA ever since, at the place where it was
+ *	made; changes under mmap_lock held for writing
  * @skew: aligns chunks of @state with page tables, where the mapping was made
- * @settled: has been one VMA ever since, at that place
  * @state: chunk to the state of its pages; see state.c
- * @pgprot: page protection bits for each AVM_PROT_*, as the mapping has them
+ * @pgprot: flags of a PTE for each AVM_PROT_*, as the mapping has them
+ * @pgprot_old: the same for a page that nobody has accessed yet
  */
 struct avm_view {
 	refcount_t refs;
 	struct avm_space *space;
 	u8 initial;
-	u8 allowed;
+	u8 forbidden;
 	u16 skew;
-	bool settled;
 	struct avm_index state;
 	pgprot_t pgprot[AVM_PROT_RWX + 1];
+	pgprot_t pgprot_old[AVM_PROT_RWX + 1];
 };
 
 static inline bool avm_prot_valid(u32 prot)
@@ -315,12 +320,11 @@ void avm_pte_unlock(struct avm_step *step);
 int avm_pte_map(struct avm_step *step, u8 need);
 void avm_pte_protect(struct avm_step *step, unsigned int first, unsigned int n,
 		     u8 prot, struct avm_tlb *tlb);
-void avm_pte_map_ahead(struct avm_view *view, struct mm_struct *mm,
-		       unsigned long addr, pte_t *ptep, pgoff_t pgoff, u8 prot);
 unsigned int avm_pte_protect_ranges(struct avm_step *step,
 				    const struct avm_range *ranges,
 				    unsigned int n, u8 allowed, long *left,
 				    struct avm_tlb *tlb);
+bool avm_pte_empty(const struct avm_step *step);
 void avm_pte_populate(struct avm_step *step);
 void avm_pte_discard(struct avm_step *step, struct avm_tlb *tlb);
 unsigned int avm_pte_next(struct avm_step *step, unsigned int from, u8 match);

@@ -242,43 +242,11 @@ static __always_inline u8 state_of(const struct avm_step *step, unsigned int i)
 	return step->state.bytes ? step->state.bytes[i] : step->state.uniform;
 }
 
-static void set_frame(struct avm_view *view, struct mm_struct *mm,
-		      unsigned long addr, pte_t *ptep, struct page *page,
-		      u8 prot, bool young)
+static noinline void map_page_ahead(struct avm_step *step, unsigned int i, u8 prot)
 {
-	pte_t pte = pfn_pte(page_to_pfn(page), view->pgprot[prot]);
-
-	pte = pte_mkspecial(young ? pte_mkyoung(pte) : pte_mkold(pte));
-	set_pte_at(mm, addr, ptep, pte);
-}
-
-/**
- * avm_pte_map_ahead() - map a page ahead of its use, if it has a frame
- * @view: the view
- * @mm: whose page tables
- * @addr: the page
- * @ptep: its PTE, which is not present
- * @pgoff: its number in the space
- * @prot: AVM_PROT_*, not none
- *
- * The page does not count as accessed or dirty for it.
- *
- * Context: under its page-table lock.
- */
-void avm_pte_map_ahead(struct avm_view *view, struct mm_struct *mm,
-		       unsigned long addr, pte_t *ptep, pgoff_t pgoff, u8 prot)
-{
-	void *frame = avm_frame_find(view->space, pgoff);
-
-	if (frame && !xa_is_value(frame) && likely(pte_none(ptep_get(ptep))))
-		set_frame(view, mm, addr, ptep, frame, prot, false);
-}
-
-static void map_page_ahead(struct avm_step *step, unsigned int i, u8 prot)
-{
-	avm_pte_map_ahead(step->view, step->mm,
-			  step->addr + ((unsigned long)i << PAGE_SHIFT),
-			  step->pte + i, step->pgoff + i, prot);
+	map_ahead(step->view, step->mm,
+		  step->addr + ((unsigned long)i << PAGE_SHIFT), step->pte + i,
+		  step->pgoff + i, prot);
 }
 
 /**
@@ -318,8 +286,8 @@ int avm_pte_map(struct avm_step *step, u8 need)
 		return -ENOENT;
 	if (xa_is_value(frame))
 		return -EBUSY;
-	set_frame(step->view, step->mm, step->addr, step->pte, frame, prot,
-		  true);
+	set_frame(step->mm, step->addr, step->pte, frame,
+		  step->view->pgprot[prot]);
 	return 0;
 }
 
@@ -465,8 +433,7 @@ static __always_inline void protect_one(struct avm_step *step, unsigned int i,
 			     pgprot_val(step->view->pgprot[prot]),
 			     &tlb->owed)) {
 	case PROTECTED_OPEN:
-		avm_pte_map_ahead(step->view, step->mm, addr, step->pte + i,
-				  step->pgoff + i, prot);
+		map_page_ahead(step, i, prot);
 		break;
 	case PROTECTED_CACHED:
 		edits->flags = _PAGE_ACCESSED;
@@ -527,6 +494,22 @@ unsigned int avm_pte_protect_ranges(struct avm_step *step,
 	edits_end(&edits, tlb, start, end + PAGE_SIZE);
 	*left = most;
 	return range - ranges;
+}
+
+/**
+ * avm_pte_empty() - whether no page of a step has a PTE
+ * @step: locked
+ */
+bool avm_pte_empty(const struct avm_step *step)
+{
+	unsigned int i, n = avm_step_pages(step);
+
+	lockdep_assert_held(step->ptl);
+	if (step->pte)
+		for (i = 0; i < n; i++)
+			if (!pte_none(ptep_get(step->pte + i)))
+				return false;
+	return true;
 }
 
 /**

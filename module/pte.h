@@ -7,6 +7,7 @@
 #ifndef AVM_PTE_H
 #define AVM_PTE_H
 
+#include <linux/io.h>
 #include <linux/pgtable.h>
 
 #include "internal.h"
@@ -58,12 +59,38 @@ static __always_inline pte_t pte_with(pte_t pte, pteval_t want)
 	return want & _PAGE_NX ? pte_set_flags(pte, _PAGE_NX) : pte_mkexec(pte);
 }
 
+/*
+ * A new PTE, with all bits that @prot has. (What pfn_pte() would do to them has
+ * been done by vm_get_page_prot(), and concerns PTEs that are not present.)
+ */
+static __always_inline void set_frame(struct mm_struct *mm, unsigned long addr,
+				      pte_t *ptep, struct page *page,
+				      pgprot_t prot)
+{
+	set_pte_at(mm, addr, ptep,
+		   __pte(page_to_phys(page) | pgprot_val(prot)));
+}
+
+/*
+ * Map a page whose PTE is not present ahead of its use, if it has a frame. The
+ * page does not count as accessed or dirty for it. Under the page-table lock.
+ */
+static __always_inline void map_ahead(struct avm_view *view,
+				      struct mm_struct *mm, unsigned long addr,
+				      pte_t *ptep, pgoff_t pgoff, u8 prot)
+{
+	void *frame = avm_frame_find(view->space, pgoff);
+
+	if (frame && !xa_is_value(frame) && likely(pte_none(ptep_get(ptep))))
+		set_frame(mm, addr, ptep, frame, view->pgprot_old[prot]);
+}
+
 /* What protect_page() did, or asks for. */
 enum protected {
 	PROTECTED,	/* nothing that needs a flush */
 	PROTECTED_OLD,	/* an edit that nobody can have cached */
 	PROTECTED_CACHED,
-	PROTECTED_OPEN,	/* call avm_pte_map_ahead(): it may be mapped now */
+	PROTECTED_OPEN,	/* call map_ahead(): it may be mapped now */
 };
 
 /*
@@ -98,8 +125,12 @@ protect_page(struct avm_space *space, struct mm_struct *mm, unsigned long addr,
 		return PROTECTED;
 	}
 	owe(space, owed);
-	while (!exchange(ptep, &old, pte_with(old, want)))
-		;
+	if (differ == _PAGE_RW)
+		while (!exchange(ptep, &old, pte_wrprotect(old)))
+			;
+	else
+		while (!exchange(ptep, &old, pte_with(old, want)))
+			;
 	return bits_of(old) & _PAGE_ACCESSED ? PROTECTED_CACHED : PROTECTED_OLD;
 }
 

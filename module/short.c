@@ -73,7 +73,7 @@ static __always_inline bool protect_locked(struct avm_space *space,
 		return false;
 	view = vma->vm_private_data;
 	chunk = avm_state_chunk(view, avm_pgoff(vma, addr));
-	if (prot & ~view->allowed || !chunk || !READ_ONCE(view->settled))
+	if ((prot | AVM_UNSETTLED) & READ_ONCE(view->forbidden) || !chunk)
 		return false;
 	ptep = smp_load_acquire(&chunk->table);
 	if (!ptep)
@@ -84,8 +84,8 @@ static __always_inline bool protect_locked(struct avm_space *space,
 			   chunk->bytes + pte_index(addr), prot,
 			   pgprot_val(view->pgprot[prot]), &owed);
 	if (did == PROTECTED_OPEN)
-		avm_pte_map_ahead(view, vma->vm_mm, addr, ptep,
-				  avm_pgoff(vma, addr), prot);
+		map_ahead(view, vma->vm_mm, addr, ptep, avm_pgoff(vma, addr),
+			  prot);
 	spin_unlock(chunk->ptl);
 	if (owed || unlikely(atomic_read(&space->pending)))
 		flush_page(space, addr, owed, did);

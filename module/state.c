@@ -91,7 +91,7 @@ int avm_state_expand(struct avm_view *view, pgoff_t pgoff, gfp_t gfp)
 		old = cmpxchg(slot, found, chunk);
 	} while (old != found && !entry_has_bytes(old));
 	if (old == found)
-		atomic_long_add(sizeof(*chunk), &view->space->state_bytes);
+		atomic_long_add(AVM_CHUNK_PAGES, &view->space->state_bytes);
 	else
 		kmem_cache_free(chunk_cache, chunk);
 	return 0;
@@ -146,7 +146,7 @@ void avm_state_destroy(struct avm_view *view)
 	while ((slot = avm_index_next(&view->state, &chunk, ULONG_MAX))) {
 		if (entry_has_bytes(*slot)) {
 			kmem_cache_free(chunk_cache, *slot);
-			freed += sizeof(struct avm_chunk);
+			freed += AVM_CHUNK_PAGES;
 		}
 		chunk++;
 		cond_resched();

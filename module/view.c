@@ -41,7 +41,7 @@ static void view_open(struct vm_area_struct *vma)
 {
 	struct avm_view *view = vma->vm_private_data;
 
-	WRITE_ONCE(view->settled, false);
+	WRITE_ONCE(view->forbidden, view->forbidden | AVM_UNSETTLED);
 	refcount_inc(&view->refs);
 }
 
@@ -286,10 +286,15 @@ int avm_view_check(struct avm_space *space, unsigned long addr,
 static void set_pgprots(struct avm_view *view, vm_flags_t flags)
 {
 	unsigned int prot;
+	pgprotval_t bits;
 
 	flags &= ~(VM_READ | VM_WRITE | VM_EXEC);
-	for (prot = 0; prot <= AVM_PROT_RWX; prot++)
-		view->pgprot[prot] = vm_get_page_prot(flags | prot);
+	for (prot = 0; prot <= AVM_PROT_RWX; prot++) {
+		bits = pgprot_val(vm_get_page_prot(flags | prot));
+		view->pgprot[prot] = __pgprot(bits | _PAGE_SPECIAL);
+		view->pgprot_old[prot] = __pgprot((bits | _PAGE_SPECIAL) &
+						  ~_PAGE_ACCESSED);
+	}
 }
 
 /**
@@ -313,10 +318,9 @@ int avm_view_mmap(struct file *file, struct vm_area_struct *vma)
 	if (!view)
 		return -ENOMEM;
 	refcount_set(&view->refs, 1);
-	view->settled = true;
 	view->space = space;
-	view->allowed = avm_vma_prot(vma);
-	view->initial = view->allowed;
+	view->initial = avm_vma_prot(vma);
+	view->forbidden = AVM_PROT_RWX & ~view->initial;
 	if (READ_ONCE(space->map2_task) == current)
 		view->initial = space->map2_prot;
 	view->skew = ((vma->vm_start >> PAGE_SHIFT) - vma->vm_pgoff) &

@@ -104,6 +104,7 @@ COMMAND(AVM_IOC_POPULATE, 0xc020b784);
 COMMAND(AVM_IOC_SCAN, 0xc050b785);
 COMMAND(AVM_IOC_MAP2, 0xc030b786);
 COMMAND(AVM_IOC_STATS, 0xc060b787);
+COMMAND(AVM_IOC_PROTECT_PAGE, 0xb788);
 
 _Static_assert(AVM_PROT_NONE == PROT_NONE && AVM_PROT_READ == PROT_READ &&
 	       AVM_PROT_WRITE == PROT_WRITE && AVM_PROT_EXEC == PROT_EXEC, "protections");
@@ -195,6 +196,11 @@ static void test_trap(void)
 	traps = 0;
 	p[5 * PAGE + 124] = 7;
 	tap(traps == 0, "and no further one traps");
+	tap(!ioctl(space, AVM_IOC_PROTECT_PAGE, (uintptr_t)p + 5 * PAGE + AVM_PROT_READ),
+	    "PROT1 and UNPROT have a call of their own");
+	p[5 * PAGE]++;
+	tap(traps == 1 && !ioctl(space, AVM_IOC_PROTECT_PAGE, (uintptr_t)p + 5 * PAGE + RW),
+	    "which takes and gives the right to write");
 }
 
 static void test_protn(void)
@@ -284,7 +290,7 @@ static void test_rest(void)
 
 int main(void)
 {
-	printf("TAP version 13\n1..24\n");
+	printf("TAP version 13\n1..26\n");
 	if (begin()) {
 		test_trap();
 		test_protn();
@@ -294,5 +300,5 @@ int main(void)
 	}
 	tap(!munmap(view, PAGES * PAGE) && !close(space), "all goes away");
 	printf("# Totals: pass:%d fail:%d\n", tests - failures, failures);
-	return failures || tests != 24;
+	return failures || tests != 26;
 }

@@ -72,6 +72,23 @@ TEST(protect_works_and_traps_have_the_exact_address)
 	EXPECT_EQ(0, try_write(p, 1));
 }
 
+TEST(protect_page_works)
+{
+	int fd = space_new(N);
+	char *p = view_new(fd, 0, N, RW);
+
+	denied_setup();
+	p[0] = 1;
+	EXPECT_EQ(0, call(fd, AVM_IOC_PROTECT_PAGE, p + PAGE + R));
+	EXPECT_EQ(0, try_read(p + PAGE));
+	EXPECT_EQ(SIGSEGV, try_write(p + PAGE, 1));
+	EXPECT_EQ(0, call(fd, AVM_IOC_PROTECT_PAGE, p + PAGE + RW));
+	EXPECT_EQ(0, try_write(p + PAGE, 1));
+	EXPECT_EQ(-EINVAL, call(fd, AVM_IOC_PROTECT_PAGE, p + 8));
+	EXPECT_EQ(-ENXIO, call(fd, AVM_IOC_PROTECT_PAGE, (void *)(0xfffff000 + R)));
+	EXPECT_EQ(0, try_write(p, 1));
+}
+
 TEST(scan_works)
 {
 	int fd = space_new(N);

@@ -202,7 +202,7 @@ static void close_together(struct __test_metadata *_metadata,
 	int sig;
 
 	slow_start(self, command, prot);
-	while (now() < end || self->beside < 10) {
+	while (now() < end || (self->beside < 10 && now() < end + 10)) {
 		begin_round(self);
 		ASSERT_EQ(0, close_p(self, with_q, prot));
 		sig = prot == NONE ? try_read(self->view + P * PAGE) :
@@ -324,7 +324,7 @@ static void munmap_beside(struct __test_metadata *_metadata,
 	double end = now() + SECONDS;
 
 	slow_start(self, AVM_IOC_PROTECT, NONE);
-	while (now() < end) {
+	while (now() < end || (self->beside < 50 && now() < end + 10)) {
 		ASSERT_EQ(0, discard(self->space, spare, 2));
 		begin_round(self);
 		ASSERT_EQ(0, munmap(p, PAGE));

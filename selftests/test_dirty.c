@@ -489,4 +489,102 @@ TEST_F(writers, no_write_is_lost_while_others_protect)
 	ASSERT_EQ(0, pthread_join(closer, NULL));
 }
 
+/*
+ * The first write to a clean page, and PROTECT of the page at the same moment:
+ * what the CPU records while the kernel edits must not be overwritten. One
+ * sweeps up, the other down, so that they meet in each round.
+ */
+FIXTURE(sweep) {
+	int space;
+	char *view;
+	char *alias;
+	_Atomic unsigned int go;
+	_Atomic unsigned int did;
+	atomic_bool stop;
+	uint64_t map[CHUNK / 64];
+};
+
+FIXTURE_SETUP(sweep)
+{
+	denied_setup();
+	self->space = space_new(CHUNK);
+	self->view = view_new(self->space, 0, CHUNK, RW);
+	self->alias = view_new(self->space, 0, CHUNK, RW);
+	must(!populate(self->space, self->view, CHUNK));
+}
+
+FIXTURE_TEARDOWN(sweep)
+{
+	close(self->space);
+}
+
+static void sweep_down(struct _test_data_sweep *self, unsigned int value)
+{
+	char *volatile p = self->view + CHUNK * PAGE;
+
+	denied_armed = 1;
+	if (!sigsetjmp(denied_jump, 1))
+		while (p != self->view) {
+			p -= PAGE;
+			*(volatile unsigned int *)p = value;
+		}
+	denied_armed = 0;
+}
+
+static void *sweep_run(void *arg)
+{
+	struct _test_data_sweep *self = arg;
+
+	while (!self->stop) {
+		if (self->did == self->go)
+			continue;
+		sweep_down(self, self->go);
+		self->did = self->go;
+	}
+	return NULL;
+}
+
+/* Protect the pages from the bottom up, once the other has begun to write. */
+static void sweep_up(struct _test_data_sweep *self, int prot)
+{
+	volatile unsigned int *top, moment = rand() % (16 << rand() % 10);
+
+	top = (unsigned int *)(self->alias + (CHUNK - 1) * PAGE);
+	must(!protect(self->space, self->view, CHUNK, RW));
+	must(dirty(self->space, self->view, CHUNK, NULL) >= 0);
+	self->go++;
+	while (*top != self->go)
+		;
+	while (moment)
+		moment--;
+	must(!protect(self->space, self->view, CHUNK, prot));
+	while (self->did != self->go)
+		;
+}
+
+TEST_F(sweep, first_writes_that_meet_protect_are_dirty)
+{
+	unsigned int met = 0, i, last = 0;
+	double end = now() + 2;
+	pthread_t thread;
+
+	ASSERT_EQ(0, pthread_create(&thread, NULL, sweep_run, self));
+	while (now() < end) {
+		sweep_up(self, self->go % 2 ? R : NONE);
+		ASSERT_LE(0, scan(self->space, self->view, CHUNK,
+				  AVM_PAGE_DIRTY, 0, self->map));
+		for (last = 0, i = 0; i < CHUNK; i++) {
+			bool wrote = *(unsigned int *)(self->alias + i * PAGE)
+				== self->go;
+
+			ASSERT_TRUE(!wrote || bit(self->map, i));
+			last += wrote;
+		}
+		met += last && last < CHUNK;
+	}
+	self->stop = true;
+	ASSERT_EQ(0, pthread_join(thread, NULL));
+	TH_LOG("they met in %u of %u rounds", met, self->go);
+}
+
 TEST_HARNESS_MAIN

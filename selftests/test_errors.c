@@ -19,7 +19,8 @@
 #define VIEW	AT(0)		/* N pages, rw, pages 0.. of the space */
 #define HOLE	AT(32)
 #define LOW	AT(64)		/* 4 pages whose mapping is r; next to it: */
-#define HIGH	AT(68)		/* 4 pages whose mapping is rw */
+#define HIGH	AT(68)		/* 4 pages whose mapping is rw; and next to it: */
+#define TOP	AT(72)		/* 2 pages whose mapping is r */
 #define OTHER	AT(96)		/* 4 pages of another space */
 #define ANON	AT(128)		/* 4 pages that are no view */
 #define SHUT	AT(160)		/* 4 pages whose mapping is none */
@@ -62,6 +63,7 @@ static void setup(void)
 	map(ALIAS, N, RW, space, 0);
 	map(LOW, 4, R, space, 32);
 	map(HIGH, 4, RW, space, 36);
+	map(TOP, 2, R, space, 50);
 	map(OTHER, 4, RW, other, 0);
 	map(ANON, 4, RW, -1, 0);
 	map(SHUT, 4, NONE, space, 40);
@@ -508,6 +510,8 @@ TEST(an_unknown_command_is_ENOTTY)
 			continue;
 		for (i = 0; i < 4; i++) {
 			cmd = _IOC(i, AVM_IOC_MAGIC, nr, i ? 64 : 0);
+			if (cmd == AVM_IOC_PROTECT_PAGE)
+				continue;
 			EXPECT_EQ(-ENOTTY, call(space, cmd, (void *)ARG)) TH_LOG("%#lx", cmd);
 			EXPECT_EQ(-ENOTTY, call(dev, cmd, (void *)ARG)) TH_LOG("%#lx", cmd);
 		}
@@ -731,10 +735,105 @@ TEST(a_protection_above_the_mappings_own_is_EACCES)
 	EXPECT_EQ(0, out.out_bytes);
 	EXPECT_EQ(0, try_write((void *)HIGH, 1));
 	EXPECT_EQ(SIGSEGV, try_read((void *)LOW));
+	/* From one that allows it into one that does not: what the count says. */
+	two[0] = (struct avm_range){ HIGH + 3 * PAGE, 2 * PAGE, RW, 0 };
+	EXPECT_EQ(-EACCES, batch(space, AVM_IOC_PROTECT, two, 1, &out));
+	EXPECT_EQ(0, out.out_done);
+	EXPECT_GE(PAGE, out.out_bytes);
+	EXPECT_EQ(out.out_bytes ? 0 : SIGSEGV, try_write((void *)(HIGH + 3 * PAGE), 1));
+	EXPECT_EQ(SIGSEGV, try_write((void *)TOP, 1));
 	/* What they do allow. */
 	EXPECT_EQ(0, protect(space, (void *)LOW, 8, R));
 	EXPECT_EQ(SIGSEGV, try_write((void *)LOW, 1));
 	EXPECT_EQ(0, protect(space, (void *)SHUT, 4, NONE));
+}
+
+/* The call for one page: its argument is an address and a protection. */
+static int page(int fd, unsigned long arg)
+{
+	return call(fd, AVM_IOC_PROTECT_PAGE, (void *)arg);
+}
+
+static const struct page_case {
+	unsigned long arg;
+	int err;
+} page_cases[] = {
+	{ VIEW + 2, EINVAL }, /* w alone */
+	{ VIEW + 4, EINVAL }, /* x alone */
+	{ VIEW + 6, EINVAL }, /* wx */
+	{ VIEW + 8, EINVAL }, /* prot 8 */
+	{ VIEW + 16 + R, EINVAL }, /* off by 16 */
+	{ VIEW + 2048, EINVAL }, /* off by 2048 */
+	{ VIEW + PAGE - 1, EINVAL }, /* all low bits */
+	{ VIEW + RX, EACCES }, /* above rw */
+	{ VIEW + RWX, EACCES }, /* above rw, all */
+	{ LOW + RW, EACCES }, /* above r */
+	{ LOW + RX, EACCES }, /* x above r */
+	{ SHUT + R, EACCES }, /* above none */
+	{ VIEW + N * PAGE + R, ENXIO }, /* behind the view */
+	{ VIEW - PAGE + R, ENXIO }, /* before the view */
+	{ SPLIT + 2 * PAGE + R, ENXIO }, /* in the hole */
+	{ HOLE + R, ENXIO }, /* nothing there */
+	{ R, ENXIO }, /* page 0 */
+	{ 0, ENXIO }, /* page 0, none */
+	{ KERNEL + R, ENXIO }, /* in the kernel */
+	{ 0x8000000000000000ul + R, ENXIO }, /* not canonical */
+	{ -PAGE + R, EINVAL }, /* the last page of all */
+	{ OTHER + R, ENXIO }, /* another space */
+	{ ANON + R, ENXIO }, /* an ordinary mapping */
+};
+
+TEST(the_call_for_one_page_refuses_what_protect_refuses)
+{
+	const struct page_case *c, *end = page_cases + sizeof(page_cases) / sizeof(*c);
+	int pipes[2], closed, round;
+
+	setup();
+	must(!pipe(pipes));
+	closed = dup(space);
+	must(!close(closed));
+	/* As new, and when each has had a protection of its own. */
+	for (round = 0; round < 2; round++) {
+		reset();
+		for (c = page_cases; c < end; c++)
+			EXPECT_EQ(-c->err, page(space, c->arg))
+				TH_LOG("case %d", (int)(c - page_cases));
+		EXPECT_EQ(-ENXIO, page(other, VIEW + R));
+		EXPECT_EQ(-ENOTTY, page(dev, VIEW + R));
+		EXPECT_EQ(-ENOTTY, page(pipes[0], VIEW + R));
+		EXPECT_EQ(-EBADF, page(closed, VIEW + R));
+		EXPECT_EQ(0, wrong());
+		EXPECT_EQ(0, try_read((void *)LOW));
+		EXPECT_EQ(SIGSEGV, try_write((void *)LOW, 1));
+		EXPECT_EQ(SIGSEGV, try_read((void *)SHUT));
+		must(!protect(space, (void *)LOW, 4, NONE) && !protect(space, (void *)LOW, 4, R));
+		must(!protect(other, (void *)OTHER, 1, R) && !protect(other, (void *)OTHER, 1, RW));
+		EXPECT_EQ(0, try_write((void *)OTHER, 1));
+	}
+}
+
+TEST(the_call_for_one_page_changes_this_page_and_no_other)
+{
+	static const int prots[] = { NONE, R, RW, R, NONE, RW, NONE };
+	unsigned long i;
+	unsigned int j;
+
+	setup();
+	/* On a new view, page by page, then from each protection to each. */
+	for (i = 0; i < 4; i++)
+		EXPECT_EQ(0, page(space, HIGH + i * PAGE + (i % 2 ? NONE : R)));
+	for (i = 0; i < 4; i++) {
+		EXPECT_EQ(i % 2 ? SIGSEGV : 0, try_read((void *)(HIGH + i * PAGE)));
+		EXPECT_EQ(SIGSEGV, try_write((void *)(HIGH + i * PAGE), 1));
+	}
+	reset();
+	for (i = 0; i < N; i += 5) {
+		for (j = 0; j < sizeof(prots) / sizeof(prots[0]); j++) {
+			EXPECT_EQ(0, page(space, VIEW + i * PAGE + prots[j]));
+			model[i].prot = prots[j];
+			EXPECT_EQ(0, wrong()) TH_LOG("page %lu, step %u", i, j);
+		}
+	}
 }
 
 TEST(a_count_of_zero_is_EINVAL_and_one_above_the_limit_E2BIG)

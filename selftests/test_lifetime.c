@@ -254,7 +254,8 @@ static int forked(int fd, volatile char *p, unsigned long views)
 	if (denied.addr != p + PAGE)
 		return 3;
 	if (protect(fd, (char *)p, N, R) != -ENXIO || discard(fd, (char *)p, N) != -ENXIO ||
-	    populate(fd, (char *)p, N) != -ENXIO || dirty(fd, (char *)p, N, NULL) != -ENXIO)
+	    populate(fd, (char *)p, N) != -ENXIO || dirty(fd, (char *)p, N, NULL) != -ENXIO ||
+	    call(fd, AVM_IOC_PROTECT_PAGE, (char *)p + R) != -ENXIO)
 		return 4;
 	if (stats(fd).out_views != views)
 		return 5;
@@ -263,7 +264,11 @@ static int forked(int fd, volatile char *p, unsigned long views)
 	if (q != p || q[0] != 1 || dirty(fd, (char *)q, N, NULL))
 		return 6;
 	q[PAGE] = 2;
-	return protect(fd, (char *)q, N, NONE) ? 7 : 1;
+	/* At the address that the parent has its view at, too. */
+	if (call(fd, AVM_IOC_PROTECT_PAGE, (char *)q + R) ||
+	    call(fd, AVM_IOC_PROTECT_PAGE, (char *)q + NONE) || try_read(q) != SIGSEGV)
+		return 7;
+	return protect(fd, (char *)q, N, NONE) ? 8 : 1;
 }
 
 TEST(a_child_does_not_have_the_view_and_can_make_its_own)

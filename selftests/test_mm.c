@@ -19,6 +19,10 @@
 
 #include <kselftest_harness.h>
 
+/* Debug kernels are slower by far than the harness has in mind. */
+#undef TEST_TIMEOUT_DEFAULT
+#define TEST_TIMEOUT_DEFAULT	300
+
 #define TABLE	512ul		/* pages of one page table */
 #define PAGES	1600ul
 #define PIECES	(1u << 16)	/* length of the space */
@@ -220,6 +224,14 @@ TEST_F(mm, view_may_be_mapped_over_a_part_and_begins_anew)
 	EXPECT_EQ(SIGSEGV, try_write(over, 1));
 }
 
+/* The call for one page, which keeps in mind where it has found a page table. */
+static int protect_page(int space, const char *page, int prot)
+{
+	int ret = ioctl(space, AVM_IOC_PROTECT_PAGE, page + prot);
+
+	return ret < 0 ? -errno : ret;
+}
+
 static char *move(char *from, unsigned long pages, char *to)
 {
 	return mremap(from, pages * PAGE, pages * PAGE,
@@ -311,6 +323,61 @@ TEST_F(mm, protections_of_moved_pages_can_be_changed)
 		ASSERT_EQ(p, move(to, PAGES, p));
 		paint(self->space, p);
 	}
+}
+
+TEST_F(mm, protections_of_moved_pages_can_be_changed_one_by_one)
+{
+	unsigned int d;
+	unsigned long i;
+
+	for (d = 0; d < DISTANCES; d++) {
+		char *p = self->view, *to = p + distances[d] * PAGE;
+
+		/* What is known of places here must not be used there. */
+		for (i = 0; i < PAGES; i += 7)
+			must(!protect_page(self->space, p + i * PAGE,
+					   prot_of(i)));
+		ASSERT_EQ(to, move(p, PAGES, to));
+		for (i = 0; i < PAGES; i++)
+			must(!protect_page(self->space, to + i * PAGE,
+					   i % 2 ? RW : NONE));
+		for (i = 0; i < PAGES; i += 13)
+			EXPECT_EQ(i % 2, !try_write(to + i * PAGE + 8, 1));
+		EXPECT_EQ(-ENXIO, protect_page(self->space, p, RW));
+		for (i = 0; i < PAGES; i++)
+			must(!protect_page(self->space, to + i * PAGE,
+					   prot_of(i)));
+		EXPECT_EQ(0, wrong_contents(self->alias));
+		ASSERT_EQ(p, move(to, PAGES, p));
+		must(!protect(self->space, p, PAGES, RW));
+		paint(self->space, p);
+	}
+	EXPECT_AS_PAINTED(self->view, 0, PAGES);
+}
+
+TEST_F(mm, page_table_that_went_is_not_used_again)
+{
+	char *p = self->view, *over;
+	unsigned long i;
+
+	for (i = 0; i < PAGES; i++)
+		must(!protect_page(self->space, p + i * PAGE, prot_of(i)));
+	/* Whole tables in the middle: gone, and something else in their place. */
+	ASSERT_EQ(0, munmap(p + 300 * PAGE, 1200 * PAGE));
+	EXPECT_EQ(-ENXIO, protect_page(self->space, p + 700 * PAGE, RW));
+	over = mmap(p + 300 * PAGE, 1200 * PAGE, RW, MAP_PRIVATE | MAP_FIXED |
+		    MAP_ANONYMOUS, -1, 0);
+	ASSERT_EQ(p + 300 * PAGE, over);
+	memset(over, 1, 1200 * PAGE);
+	EXPECT_EQ(-ENXIO, protect_page(self->space, p + 700 * PAGE, NONE));
+	ASSERT_EQ(over, mmap(over, 1200 * PAGE, RW, MAP_SHARED | MAP_FIXED,
+			     self->space, 2 * PAGES * PAGE));
+	for (i = 0; i < 1200; i += 5)
+		EXPECT_EQ(0, protect_page(self->space, over + i * PAGE, NONE));
+	EXPECT_EQ(SIGSEGV, try_read(over + 600 * PAGE));
+	EXPECT_EQ(0, try_write(over + 601 * PAGE, 1));
+	EXPECT_AS_PAINTED(p, 0, 300);
+	EXPECT_AS_PAINTED(p + 1500 * PAGE, 1500, 100);
 }
 
 TEST_F(mm, moved_pages_can_be_discarded_and_populated)

@@ -422,7 +422,7 @@ TEST_F(data, zeros_or_the_page_itself_never_another_page)
 		ASSERT_EQ(0, pthread_join(workers[i].thread, NULL));
 	TH_LOG("%lu steps", (unsigned long)self->steps);
 	EXPECT_EQ(self->wrong, self->place);
-	EXPECT_LT(1000, self->steps);
+	EXPECT_LT(100, self->steps);
 }
 
 static void *reader_run(void *arg)

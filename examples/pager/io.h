@@ -20,6 +20,6 @@ int io_write(int fd, const void *from, size_t length, size_t at);
 int io_sync(int fd);
 
 /* "pager: ...", one line to the standard error. */
-void complain(const char *format, ...) __attribute((format(printf, 1, 2)));
+void complain(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 #endif /* PAGER_IO_H */

@@ -335,7 +335,10 @@ struct avm_map2 {
  * @out_resident_pages: pages that are allocated now
  * @out_limit_pages: locked pages that the creator may have at most, over all
  *	that is charged to the same user; all ones when there is no limit
- * @out_state_bytes: bytes that the protections of all its views take
+ * @out_state_bytes: bytes that hold the state of pages, one a page, in all its
+ *	views; what finds them takes some 5 percent more, and pages whose
+ *	protection was never changed, or by whole 2 MiB before they were
+ *	touched, have none
  * @out_views: views that exist now
  * @out_faults: faults that mapped a page or found it mapped
  * @out_traps: accesses that were denied
