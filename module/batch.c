@@ -400,8 +400,7 @@ static int protect_ranges(struct cursor *c, const struct avm_range *ranges,
 		if (quick && c->step && c->left > 0) {
 again:
 			did = avm_pte_protect_ranges(c->step, ranges + i,
-						     n - i, c->allowed,
-						     &c->left, &c->tlb);
+						     n - i, &c->left, &c->tlb);
 			if (!did && cursor_hop(c, ranges[i].addr))
 				goto again;
 		}

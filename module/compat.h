@@ -63,12 +63,11 @@ static inline void avm_notifier_range_init(struct mmu_notifier_range *range,
 
 /* __mmu_notifier_invalidate_range_end() lost its second argument in 6.6. */
 #if LINUX_VERSION_CODE < KERNEL_VERSION(6, 6, 0)
-typedef void avm_notifier_end_fn(struct mmu_notifier_range *range,
-				 bool only_end);
-#define AVM_NOTIFIER_END(fn, range)	(fn)(range, false)
+#define AVM_NOTIFIER_END_ARGS(r)	struct mmu_notifier_range *r, bool only
+#define AVM_NOTIFIER_END_VALUES(r)	r, false
 #else
-typedef void avm_notifier_end_fn(struct mmu_notifier_range *range);
-#define AVM_NOTIFIER_END(fn, range)	(fn)(range)
+#define AVM_NOTIFIER_END_ARGS(r)	struct mmu_notifier_range *r
+#define AVM_NOTIFIER_END_VALUES(r)	r
 #endif
 
 #endif /* AVM_COMPAT_H */

@@ -3,7 +3,8 @@
  * index.h - a sparse array of pointers that only grows
  *
  * What a space finds its frames by, and a view the state of its pages. A radix
- * tree of 64 slots a node, of a height that its size fixes. Nodes stay until
+ * tree of a height that its size fixes; nodes have 64 slots for state, which
+ * may be sparse, and 512 for frames, whose page tables are as large. Nodes stay until
  * the whole index goes: so a look-up takes no lock and no RCU (the kernel's
  * xarray has both, which is most of what a fault-free call costs), and a slot
  * that was found stays where it is. Nodes are put in place by compare-and-
@@ -16,27 +17,32 @@
 #define AVM_INDEX_H
 
 #include <linux/compiler.h>
+#include <linux/stddef.h>
 #include <linux/types.h>
 #include <linux/xarray.h>
 
-#define AVM_INDEX_BITS	6
-#define AVM_INDEX_SLOTS	(1u << AVM_INDEX_BITS)
+/* Bits of an index that a node resolves: one of these. */
+#define AVM_INDEX_SMALL	6
+#define AVM_INDEX_LARGE	9
 
 struct avm_index_node {
-	void *slots[AVM_INDEX_SLOTS];
+	DECLARE_FLEX_ARRAY(void *, slots);
 };
 
 /**
  * struct avm_index - the array
  * @root: the top node, or NULL
+ * @bits: AVM_INDEX_*
  * @shift: bits of an index below the top node's
  */
 struct avm_index {
 	struct avm_index_node *root;
-	unsigned int shift;
+	unsigned int bits;
+	int shift;
 };
 
-void avm_index_init(struct avm_index *index, unsigned long entries);
+void avm_index_init(struct avm_index *index, unsigned int bits,
+		    unsigned long entries);
 void **avm_index_slot(struct avm_index *index, unsigned long i, gfp_t gfp);
 void **avm_index_next(struct avm_index *index, unsigned long *i,
 		      unsigned long last);
@@ -47,20 +53,21 @@ void avm_index_teardown(void);
 /**
  * avm_index_load() - the entry at an index
  * @index: the array
+ * @bits: AVM_INDEX_* that it was made with, for the compiler to know
  * @i: less than the number of entries that it was made for
  *
  * Context: any.
  * Return: the entry, or NULL.
  */
-static inline void *avm_index_load(const struct avm_index *index,
-				   unsigned long i)
+static __always_inline void *avm_index_load(const struct avm_index *index,
+					    unsigned int bits, unsigned long i)
 {
 	const struct avm_index_node *node = READ_ONCE(index->root);
 	int shift = index->shift;
 
 	while (node && shift >= 0) {
-		node = READ_ONCE(node->slots[(i >> shift) % AVM_INDEX_SLOTS]);
-		shift -= AVM_INDEX_BITS;
+		node = READ_ONCE(node->slots[(i >> shift) % (1u << bits)]);
+		shift -= bits;
 	}
 	return (void *)node;
 }

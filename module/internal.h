@@ -162,7 +162,7 @@ int avm_frame_wait(struct avm_space *space);
 /* The frame of a page, NULL, or AVM_FRAME_DYING. */
 static inline void *avm_frame_find(struct avm_space *space, pgoff_t pgoff)
 {
-	return avm_index_load(&space->frames, pgoff);
+	return avm_index_load(&space->frames, AVM_INDEX_LARGE, pgoff);
 }
 
 /* view.c */
@@ -211,8 +211,8 @@ void avm_state_destroy(struct avm_view *view);
 static inline struct avm_chunk *avm_state_chunk(struct avm_view *view,
 						pgoff_t pgoff)
 {
-	void *entry = avm_index_load(&view->state, (pgoff + view->skew) >>
-				     AVM_CHUNK_SHIFT);
+	void *entry = avm_index_load(&view->state, AVM_INDEX_SMALL,
+				     (pgoff + view->skew) >> AVM_CHUNK_SHIFT);
 
 	return xa_is_value(entry) ? NULL : entry;
 }
@@ -322,7 +322,7 @@ void avm_pte_protect(struct avm_step *step, unsigned int first, unsigned int n,
 		     u8 prot, struct avm_tlb *tlb);
 unsigned int avm_pte_protect_ranges(struct avm_step *step,
 				    const struct avm_range *ranges,
-				    unsigned int n, u8 allowed, long *left,
+				    unsigned int n, long *left,
 				    struct avm_tlb *tlb);
 bool avm_pte_empty(const struct avm_step *step);
 void avm_pte_populate(struct avm_step *step);

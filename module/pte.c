@@ -451,7 +451,6 @@ static __always_inline void protect_one(struct avm_step *step, unsigned int i,
  * @step: locked; nothing is done unless it has bytes and a table
  * @ranges: as the user gave them
  * @n: how many
- * @allowed: AVM_PROT_* that the mapping allows
  * @left: pages to do at most, or a few more; counts down
  * @tlb: notes what needs a flush
  *
@@ -460,9 +459,10 @@ static __always_inline void protect_one(struct avm_step *step, unsigned int i,
  */
 unsigned int avm_pte_protect_ranges(struct avm_step *step,
 				    const struct avm_range *ranges,
-				    unsigned int n, u8 allowed, long *left,
+				    unsigned int n, long *left,
 				    struct avm_tlb *tlb)
 {
+	u8 forbidden = step->view->forbidden & AVM_PROT_RWX;
 	const struct avm_range *range = ranges, *last = ranges + n;
 	unsigned long start = ULONG_MAX, end = 0;
 	unsigned long size = step->end - step->addr, at;
@@ -477,7 +477,7 @@ unsigned int avm_pte_protect_ranges(struct avm_step *step,
 		at = range->addr - step->addr;
 		if (at >= size || range->length - 1 >= size - at ||
 		    !PAGE_ALIGNED(at | range->length) || range->reserved ||
-		    !avm_prot_valid(range->prot) || range->prot & ~allowed)
+		    !avm_prot_valid(range->prot) || range->prot & forbidden)
 			break;
 		i = at >> PAGE_SHIFT;
 		if (unlikely(range->length != PAGE_SIZE)) {

@@ -18,8 +18,15 @@
  * not keep mremap from moving PTEs and tables; but view_open() unsettles the
  * view before the VMA that they are moved to is put on the tree, for which
  * mremap has to wait for this lock.
+ *
+ * What core mm's rmap never does, and this does, is to add a PTE: an UNPROT
+ * maps the page. A munmap in its course may have cleared the PTEs and wait for
+ * the lock to take the VMA off the tree. But it has raised
+ * mm->tlb_flush_pending before it took the page-table lock to clear them, and
+ * lowers it when it is through; then the page is left to be mapped by a fault.
  */
 #include <linux/mm.h>
+#include <linux/mm_inline.h>
 
 #include "internal.h"
 #include "pte.h"
@@ -32,10 +39,11 @@ find_near(struct address_space *mapping, unsigned long addr)
 	struct vm_area_struct *vma;
 	unsigned int i;
 
-	for (i = 0; i < 3 && root; i++) {
+	for (i = 0; root && i < 3; i++) {
 		if (node) {
 			vma = rb_entry(node, struct vm_area_struct, shared.rb);
-			if (addr >= vma->vm_start && addr < vma->vm_end &&
+			if (addr - vma->vm_start <
+			    vma->vm_end - vma->vm_start &&
 			    vma->vm_mm == current->mm)
 				return vma;
 		}
@@ -83,7 +91,9 @@ static __always_inline bool protect_locked(struct avm_space *space,
 	did = protect_page(space, vma->vm_mm, addr, ptep,
 			   chunk->bytes + pte_index(addr), prot,
 			   pgprot_val(view->pgprot[prot]), &owed);
-	if (did == PROTECTED_OPEN)
+	/* A munmap that has cleared PTEs and waits for us wants no new one. */
+	if (did == PROTECTED_OPEN &&
+	    likely(!mm_tlb_flush_pending(vma->vm_mm)))
 		map_ahead(view, vma->vm_mm, addr, ptep, avm_pgoff(vma, addr),
 			  prot);
 	spin_unlock(chunk->ptl);

@@ -75,8 +75,8 @@ int avm_frame_alloc(struct avm_space *space, pgoff_t pgoff)
 	if (READ_ONCE(*slot))
 		return xa_is_value(*slot) ? -EBUSY : 0;
 	err = charge(space);
-	if (err)
-		return err;
+	if (err)	/* perhaps because somebody paid for this very page */
+		return READ_ONCE(*slot) ? 0 : err;
 	page = alloc_page(AVM_GFP | __GFP_ZERO);
 	if (!page) {
 		uncharge(space);
@@ -145,7 +145,7 @@ static struct avm_space *space_alloc(u64 length)
 	mutex_init(&space->discard_lock);
 	mutex_init(&space->map2_lock);
 	space->pages = length >> PAGE_SHIFT;
-	avm_index_init(&space->frames, space->pages);
+	avm_index_init(&space->frames, AVM_INDEX_LARGE, space->pages);
 	space->user = get_uid(current_user());
 	space->memlock_limit = ULONG_MAX;
 	/* Fixed now: what a fault may take does not depend on who faults. */

@@ -49,7 +49,8 @@ static bool entry_has_bytes(void *entry)
  */
 struct avm_state avm_state_find(struct avm_view *view, pgoff_t pgoff)
 {
-	void *entry = avm_index_load(&view->state, chunk_of(view, pgoff));
+	void *entry = avm_index_load(&view->state, AVM_INDEX_SMALL,
+				     chunk_of(view, pgoff));
 	struct avm_state state = {};
 
 	if (entry_has_bytes(entry))

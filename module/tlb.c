@@ -40,7 +40,11 @@
 
 #include "internal.h"
 
-/* Never called: gives the static call its type, and its place until load. */
+/*
+ * Never called: they give the static calls their types, and a target until
+ * load. (Static calls, because they are direct: nobody takes the address of
+ * these functions, so that with IBT an indirect call of one is an exception.)
+ */
 static void flush_unresolved(struct mm_struct *mm, unsigned long start,
 			     unsigned long end, unsigned int stride_shift,
 			     bool freed_tables)
@@ -50,8 +54,17 @@ static void flush_unresolved(struct mm_struct *mm, unsigned long start,
 DEFINE_STATIC_CALL(avm_flush, flush_unresolved);
 
 #ifdef CONFIG_MMU_NOTIFIER
-static int (*notifier_start)(struct mmu_notifier_range *range);
-static avm_notifier_end_fn *notifier_end;
+static int notifier_start_unresolved(struct mmu_notifier_range *range)
+{
+	return 0;
+}
+
+static void notifier_end_unresolved(AVM_NOTIFIER_END_ARGS(range))
+{
+}
+
+DEFINE_STATIC_CALL(avm_notifier_start, notifier_start_unresolved);
+DEFINE_STATIC_CALL(avm_notifier_end, notifier_end_unresolved);
 #endif
 
 /*
@@ -90,15 +103,17 @@ static void *resolve(const char *name)
 int avm_tlb_setup(void)
 {
 	void *flush = resolve("flush_tlb_mm_range");
+#ifdef CONFIG_MMU_NOTIFIER
+	void *start = resolve("__mmu_notifier_invalidate_range_start");
+	void *end = resolve("__mmu_notifier_invalidate_range_end");
 
+	if (!start || !end)
+		return -ENOENT;
+	static_call_update(avm_notifier_start, start);
+	static_call_update(avm_notifier_end, end);
+#endif
 	if (!flush)
 		return -ENOENT;
-#ifdef CONFIG_MMU_NOTIFIER
-	notifier_start = resolve("__mmu_notifier_invalidate_range_start");
-	notifier_end = resolve("__mmu_notifier_invalidate_range_end");
-	if (!notifier_start || !notifier_end)
-		return -ENOENT;
-#endif
 	static_call_update(avm_flush, flush);
 	return 0;
 }
@@ -212,7 +227,7 @@ void avm_tlb_notify_start(struct avm_tlb *tlb,
 		return;
 	avm_notifier_range_init(range, vma, start, end);
 	tlb->announced = true;
-	notifier_start(range);
+	static_call(avm_notifier_start)(range);
 #endif
 }
 
@@ -230,7 +245,7 @@ void avm_tlb_notify_end(struct avm_tlb *tlb, struct mmu_notifier_range *range)
 		return;
 	if (tlb->needed)
 		flush(tlb, tlb->start, tlb->end);
-	AVM_NOTIFIER_END(notifier_end, range);
+	static_call(avm_notifier_end)(AVM_NOTIFIER_END_VALUES(range));
 	tlb->announced = false;
 #endif
 }

@@ -326,7 +326,7 @@ int avm_view_mmap(struct file *file, struct vm_area_struct *vma)
 	view->skew = ((vma->vm_start >> PAGE_SHIFT) - vma->vm_pgoff) &
 			(AVM_CHUNK_PAGES - 1);
 	/* Chunks are counted from the start of the space, skewed. */
-	avm_index_init(&view->state,
+	avm_index_init(&view->state, AVM_INDEX_SMALL,
 		       (space->pages >> AVM_CHUNK_SHIFT) + 2);
 	set_pgprots(view, vma->vm_flags);
 	atomic_long_inc(&space->views);
