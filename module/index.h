@@ -11,7 +11,8 @@
  * exchange; what is in a slot is its user's to guard.
  *
  * Values that are no pointers are made and told apart as in an xarray
- * (xa_mk_value(), xa_is_value()).
+ * (xa_mk_value(), xa_is_value()); they are small, so that one comparison tells
+ * a pointer from a value and from nothing.
  */
 #ifndef AVM_INDEX_H
 #define AVM_INDEX_H
@@ -40,6 +41,12 @@ struct avm_index {
 	unsigned int bits;
 	int shift;
 };
+
+/* Whether an entry is a pointer. Values are less than 64. */
+static __always_inline bool avm_index_is_pointer(const void *entry)
+{
+	return (unsigned long)entry > 128;
+}
 
 void avm_index_init(struct avm_index *index, unsigned int bits,
 		    unsigned long entries);

@@ -130,8 +130,11 @@ struct avm_space {
  *	unless the view has been one VMA ever since, at the place where it was
  *	made; changes under mmap_lock held for writing
  * @skew: aligns chunks of @state with page tables, where the mapping was made
+ * @chunk0: what to add to an address in units of PMD_SIZE for its chunk, while
+ *	the view is settled
  * @state: chunk to the state of its pages; see state.c
- * @pgprot: flags of a PTE for each AVM_PROT_*, as the mapping has them
+ * @pgprot: flags of a PTE for each AVM_PROT_* that exists, as the mapping has
+ *	them; 0 for the others
  * @pgprot_old: the same for a page that nobody has accessed yet
  */
 struct avm_view {
@@ -140,6 +143,7 @@ struct avm_view {
 	u8 initial;
 	u8 forbidden;
 	u16 skew;
+	unsigned long chunk0;
 	struct avm_index state;
 	pgprot_t pgprot[AVM_PROT_RWX + 1];
 	pgprot_t pgprot_old[AVM_PROT_RWX + 1];
@@ -207,14 +211,13 @@ int avm_state_reserve(struct avm_view *view, pgoff_t pgoff);
 bool avm_state_set_uniform(struct avm_view *view, pgoff_t pgoff, u8 prot);
 void avm_state_destroy(struct avm_view *view);
 
-/* The chunk of a page, if its pages have bytes. */
-static inline struct avm_chunk *avm_state_chunk(struct avm_view *view,
-						pgoff_t pgoff)
+/* A chunk, if its pages have bytes. */
+static __always_inline struct avm_chunk *
+avm_state_chunk(struct avm_view *view, unsigned long chunk)
 {
-	void *entry = avm_index_load(&view->state, AVM_INDEX_SMALL,
-				     (pgoff + view->skew) >> AVM_CHUNK_SHIFT);
+	void *entry = avm_index_load(&view->state, AVM_INDEX_SMALL, chunk);
 
-	return xa_is_value(entry) ? NULL : entry;
+	return avm_index_is_pointer(entry) ? entry : NULL;
 }
 
 /* Pages from this one to the end of its chunk. */
@@ -358,7 +361,7 @@ int avm_batch_protect(struct avm_space *space, struct avm_batch *arg);
 int avm_protect_page_long(struct avm_space *space, unsigned long addr, u8 prot);
 
 /* short.c */
-int avm_protect_page(struct avm_space *space, unsigned long arg);
+long avm_protect_page(struct avm_space *space, unsigned long arg);
 int avm_batch_populate(struct avm_space *space, struct avm_batch *arg);
 
 /* discard.c */

@@ -142,7 +142,8 @@ unsigned long avm_step_set(struct avm_step *step, struct vm_area_struct *vma,
 /* For the short way: where a chunk has its pages, while they stay there. */
 static void remember_table(struct avm_step *step)
 {
-	struct avm_chunk *chunk = avm_state_chunk(step->view, step->pgoff);
+	struct avm_chunk *chunk = avm_state_chunk(step->view,
+			(step->pgoff + step->view->skew) >> AVM_CHUNK_SHIFT);
 
 	if (chunk && !chunk->table) {
 		chunk->ptl = step->ptl;
@@ -244,7 +245,7 @@ static __always_inline u8 state_of(const struct avm_step *step, unsigned int i)
 
 static noinline void map_page_ahead(struct avm_step *step, unsigned int i, u8 prot)
 {
-	map_ahead(step->view, step->mm,
+	map_ahead(step->view->space, step->view, step->mm,
 		  step->addr + ((unsigned long)i << PAGE_SHIFT), step->pte + i,
 		  step->pgoff + i, prot);
 }

@@ -75,13 +75,14 @@ static __always_inline void set_frame(struct mm_struct *mm, unsigned long addr,
  * Map a page whose PTE is not present ahead of its use, if it has a frame. The
  * page does not count as accessed or dirty for it. Under the page-table lock.
  */
-static __always_inline void map_ahead(struct avm_view *view,
+static __always_inline void map_ahead(struct avm_space *space,
+				      struct avm_view *view,
 				      struct mm_struct *mm, unsigned long addr,
 				      pte_t *ptep, pgoff_t pgoff, u8 prot)
 {
-	void *frame = avm_frame_find(view->space, pgoff);
+	void *frame = avm_frame_find(space, pgoff);
 
-	if (frame && !xa_is_value(frame) && likely(pte_none(ptep_get(ptep))))
+	if (avm_index_is_pointer(frame) && likely(pte_none(ptep_get(ptep))))
 		set_frame(mm, addr, ptep, frame, view->pgprot_old[prot]);
 }
 

@@ -42,8 +42,7 @@ find_near(struct address_space *mapping, unsigned long addr)
 	for (i = 0; root && i < 3; i++) {
 		if (node) {
 			vma = rb_entry(node, struct vm_area_struct, shared.rb);
-			if (addr - vma->vm_start <
-			    vma->vm_end - vma->vm_start &&
+			if (addr >= vma->vm_start && addr < vma->vm_end &&
 			    vma->vm_mm == current->mm)
 				return vma;
 		}
@@ -68,20 +67,24 @@ static noinline void flush_page(struct avm_space *space, unsigned long addr,
 }
 
 static __always_inline bool protect_locked(struct avm_space *space,
-					   unsigned long addr, u8 prot)
+					   unsigned long addr,
+					   unsigned int prot)
 {
 	struct vm_area_struct *vma = find_near(&space->mapping, addr);
 	struct avm_chunk *chunk;
 	struct avm_view *view;
 	enum protected did;
+	pteval_t want;
 	bool owed = false;
 	pte_t *ptep;
 
 	if (!vma || vma->vm_flags & VM_UFFD_WP || mm_has_notifiers(vma->vm_mm))
 		return false;
 	view = vma->vm_private_data;
-	chunk = avm_state_chunk(view, avm_pgoff(vma, addr));
-	if ((prot | AVM_UNSETTLED) & READ_ONCE(view->forbidden) || !chunk)
+	chunk = avm_state_chunk(view, (addr >> PMD_SHIFT) + view->chunk0);
+	want = pgprot_val(view->pgprot[prot]);
+	if ((prot | AVM_UNSETTLED) & READ_ONCE(view->forbidden) || !chunk ||
+	    !want)
 		return false;
 	ptep = smp_load_acquire(&chunk->table);
 	if (!ptep)
@@ -90,12 +93,12 @@ static __always_inline bool protect_locked(struct avm_space *space,
 	spin_lock(chunk->ptl);
 	did = protect_page(space, vma->vm_mm, addr, ptep,
 			   chunk->bytes + pte_index(addr), prot,
-			   pgprot_val(view->pgprot[prot]), &owed);
+			   want, &owed);
 	/* A munmap that has cleared PTEs and waits for us wants no new one. */
 	if (did == PROTECTED_OPEN &&
 	    likely(!mm_tlb_flush_pending(vma->vm_mm)))
-		map_ahead(view, vma->vm_mm, addr, ptep, avm_pgoff(vma, addr),
-			  prot);
+		map_ahead(space, view, vma->vm_mm, addr, ptep,
+			  avm_pgoff(vma, addr), prot);
 	spin_unlock(chunk->ptl);
 	if (owed || unlikely(atomic_read(&space->pending)))
 		flush_page(space, addr, owed, did);
@@ -109,17 +112,19 @@ static __always_inline bool protect_locked(struct avm_space *space,
  *
  * Return: 0 or an error.
  */
-int avm_protect_page(struct avm_space *space, unsigned long arg)
+long avm_protect_page(struct avm_space *space, unsigned long arg)
 {
-	u8 prot = arg & AVM_PROT_RWX;
-	bool done = false;
+	unsigned int prot = arg & AVM_PROT_RWX;
+	unsigned long addr = arg & PAGE_MASK;
+	bool done;
 
-	if (arg & ~PAGE_MASK & ~AVM_PROT_RWX || !avm_prot_valid(prot))
+	if (unlikely(arg != (addr | prot)))
 		return -EINVAL;
-	arg &= PAGE_MASK;
-	if (i_mmap_trylock_read(&space->mapping)) {
-		done = protect_locked(space, arg, prot);
+	if (likely(i_mmap_trylock_read(&space->mapping))) {
+		done = protect_locked(space, addr, prot);
 		i_mmap_unlock_read(&space->mapping);
+		if (likely(done))
+			return 0;
 	}
-	return done ? 0 : avm_protect_page_long(space, arg, prot);
+	return avm_protect_page_long(space, addr, prot);
 }

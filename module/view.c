@@ -290,6 +290,8 @@ static void set_pgprots(struct avm_view *view, vm_flags_t flags)
 
 	flags &= ~(VM_READ | VM_WRITE | VM_EXEC);
 	for (prot = 0; prot <= AVM_PROT_RWX; prot++) {
+		if (!avm_prot_valid(prot))
+			continue;
 		bits = pgprot_val(vm_get_page_prot(flags | prot));
 		view->pgprot[prot] = __pgprot(bits | _PAGE_SPECIAL);
 		view->pgprot_old[prot] = __pgprot((bits | _PAGE_SPECIAL) &
@@ -325,6 +327,8 @@ int avm_view_mmap(struct file *file, struct vm_area_struct *vma)
 		view->initial = space->map2_prot;
 	view->skew = ((vma->vm_start >> PAGE_SHIFT) - vma->vm_pgoff) &
 			(AVM_CHUNK_PAGES - 1);
+	view->chunk0 = ((vma->vm_pgoff + view->skew) >> AVM_CHUNK_SHIFT) -
+			(vma->vm_start >> PMD_SHIFT);
 	/* Chunks are counted from the start of the space, skewed. */
 	avm_index_init(&view->state, AVM_INDEX_SMALL,
 		       (space->pages >> AVM_CHUNK_SHIFT) + 2);

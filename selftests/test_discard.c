@@ -438,7 +438,7 @@ TEST_F(discard, no_write_goes_to_a_page_that_two_discard)
  * munmap(2) clears PTEs first and flushes later. A discard that finds a PTE
  * gone for that reason must flush all the same: the page is free afterwards.
  */
-#define WIDE	(1ul << 14)
+#define WIDE	(1ul << 15)
 
 static void pin(int cpu)
 {
@@ -467,6 +467,19 @@ static void *write_on_there(void *arg)
 	return write_on(arg);
 }
 
+/*
+ * Wait until munmap(2) is at it: then its VMA is gone. Where it holds the lock
+ * for that, mincore(2) waits for it, and is the first to run afterwards.
+ */
+static void wait_for_munmap(struct race *race)
+{
+	char *last = (char *)race->victim + (WIDE - 1) * PAGE;
+	unsigned char vec;
+
+	while (!race->begun || !mincore(last, PAGE, &vec))
+		usleep(10);
+}
+
 /* Returns how many discards were seen to lose a write. */
 static int race_with_munmap(int space, char *witness, unsigned int delay)
 {
@@ -486,10 +499,9 @@ static int race_with_munmap(int space, char *witness, unsigned int delay)
 	must(!pthread_create(&unmapper, NULL, unmap_wide, &race));
 	/* From here on before the unmapper, which is on the same CPU. */
 	sched_setscheduler(0, SCHED_FIFO, &urgent);
-	while (!race.begun)
-		usleep(50);
-	/* Only when munmap(2) is at it: a page that is gone before is no test. */
-	usleep(delay);
+	wait_for_munmap(&race);
+	if (delay)
+		usleep(delay);
 	while (!race.stop) {
 		lost += lost_after_discard(&race);
 		usleep(20);
@@ -508,7 +520,7 @@ TEST_F(discard, no_write_goes_to_a_freed_page_while_it_is_unmapped)
 	ASSERT_EQ(0, populate(self->space, wide, WIDE));
 	pin(0);
 	for (i = 0; i < 20 && !lost && !late(); i++)
-		lost += race_with_munmap(self->space, wide, 100 + i * 100);
+		lost += race_with_munmap(self->space, wide, i % 4 * 100);
 	EXPECT_EQ(0, lost);
 }
 

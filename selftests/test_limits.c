@@ -334,7 +334,7 @@ TEST(the_limit_is_that_of_the_moment_of_creation)
 TEST(the_limit_is_the_creators_whoever_touches)
 {
 	struct rlimit limit = { LIMIT * PAGE, RLIM_INFINITY };
-	int fd, roots;
+	int fd, roots, other;
 	char *p;
 
 	dev = open(AVM_DEVICE, O_RDWR);
@@ -348,9 +348,13 @@ TEST(the_limit_is_the_creators_whoever_touches)
 	p = view_new(fd, 0, 64, RW);
 	EXPECT_EQ(LIMIT, touch(p, 64));
 	EXPECT_EQ(-ENOMEM, populate(fd, p, 64));
+	EXPECT_EQ(0, discard(fd, p, 5));
 	EXPECT_EQ(~0ull, stats(roots).out_limit_pages);
 	/* And root's is without a limit, in anybody's hands. */
 	must(!setresuid(NOBODY, NOBODY, NOBODY));
+	/* What root has touched was on nobody's account. */
+	other = create(64);
+	EXPECT_EQ(5, touch(view_new(other, 0, 64, RW), 64));
 	EXPECT_EQ(64, touch(view_new(roots, 0, 64, RW), 64));
 }
 

@@ -312,11 +312,11 @@ TEST_F(map2, hundred_views_of_one_page)
 	EXPECT_EQ(1, stats(self->space).out_resident_pages);
 }
 
-/* Two threads make views with different first protections of one space. */
+/* Threads make views of one space with different first protections. */
 struct maker {
 	int space;
 	char *view;
-	int prot;
+	int prot;	/* -1: by mmap(2), which gives what it allows */
 	int bad;
 };
 
@@ -326,10 +326,12 @@ static void *make_views(void *arg)
 	unsigned int i;
 
 	for (i = 0; i < 300; i++) {
-		char *p = map2(m->space, m->view, 2, RW, m->prot);
+		int prot = m->prot < 0 ? RW : m->prot;
+		char *p = m->prot < 0 ? view_new(m->space, 0, 2, RW) :
+			map2(m->space, m->view, 2, RW, prot);
 
-		m->bad += readable(p) != (m->prot != NONE);
-		m->bad += writable(p + PAGE) != (m->prot == RW);
+		m->bad += readable(p) != (prot != NONE);
+		m->bad += writable(p + PAGE) != (prot == RW);
 		munmap(p, 2 * PAGE);
 	}
 	return NULL;
@@ -337,18 +339,18 @@ static void *make_views(void *arg)
 
 TEST_F(map2, views_made_at_once_get_each_its_own_first_protection)
 {
-	static const int prots[] = { NONE, R, RW };
-	struct maker m[3];
-	pthread_t thread[3];
+	static const int prots[] = { NONE, R, -1, -1 };
+	struct maker m[4];
+	pthread_t thread[4];
 	unsigned int i;
 
-	for (i = 0; i < 3; i++) {
+	for (i = 0; i < 4; i++) {
 		m[i] = (struct maker) {
 			self->space, self->view, prots[i], 0
 		};
 		must(!pthread_create(&thread[i], NULL, make_views, &m[i]));
 	}
-	for (i = 0; i < 3; i++) {
+	for (i = 0; i < 4; i++) {
 		pthread_join(thread[i], NULL);
 		EXPECT_EQ(0, m[i].bad);
 	}

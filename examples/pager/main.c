@@ -413,7 +413,7 @@ static void table(void)
 		printf(" %11s", part_names[part]);
 	putchar('\n');
 	ROW("traps", traps);
-	ROW("  met a page just in", met);
+	ROW("  page just come in", met);
 	ROW("pages in", in);
 	ROW("pages out", out);
 	ROW("written back", written);

@@ -227,8 +227,8 @@ static int write_back(struct pager *p, size_t count)
 /*
  * The order is what keeps every write:
  *
- *  1. Close the victims, all with one flush. From here on no thread writes
- *     them; who tries traps, and waits for the lock.
+ *  1. Close the victims, all with one flush at most. From here on no thread
+ *     writes them; who tries traps, and waits for the lock.
  *  2. Only now ask which are dirty: the answer is final. Asked earlier, a
  *     write between the answer and the closing would be lost.
  *  3. Write those back, through the alias, as the view is closed.

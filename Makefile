@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: GPL-2.0
+# avm: virtual-memory primitives for user programs. All that is built goes to
+# build/; the work is done by the scripts in tools/ and the Makefiles below.
+
+prefix ?= /usr/local
+DESTDIR ?=
+KERNEL ?= 6.12
+# Both at once would fight over build/.
+.NOTPARALLEL:
+
+build := $(CURDIR)/build
+release := $(shell uname -r)
+sudo := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+user_dirs = OUTPUT=$(build)/$1 LIBAVM=$(build)/libavm/libavm.a
+
+.PHONY: all module libavm examples
+all: module libavm examples
+
+module:
+	@tools/vm/module running
+
+libavm:
+	@$(MAKE) --no-print-directory -C libavm OUTPUT=$(build)/libavm prefix=$(prefix)
+
+examples: libavm
+	@$(MAKE) --no-print-directory -C examples/pager $(call user_dirs,pager)
+
+.PHONY: help
+help:
+	@echo 'make demo           see it work: boots a stock Debian kernel in QEMU'
+	@echo '                    (KERNEL=6.1 or 6.12, FILE=a file to page)'
+	@echo 'make check          build and test everything, on the host and in VMs'
+	@echo 'make check-debug    make check, also on the kernels in DEBUG_KERNELS=DIR'
+	@echo 'make lint           run the linters'
+	@echo 'make                build for the running kernel (needs its headers)'
+	@echo 'make install        install module, library and header (prefix=, DESTDIR=)'
+	@echo 'make uninstall      remove them again'
+	@echo 'make load, unload   load the module just built, unload it'
+	@echo 'make clean          remove build/'
+
+.PHONY: demo check check-debug lint
+demo:
+	@tools/demo --kernel $(KERNEL) $(FILE)
+
+check:
+	@tools/check $(CHECK_ARGS)
+
+check-debug:
+	@[ -n "$(DEBUG_KERNELS)" ] || { echo 'set DEBUG_KERNELS to a folder of kernel folders'; exit 2; }
+	@tools/check --debug-kernels $(DEBUG_KERNELS) $(CHECK_ARGS)
+
+lint:
+	@tools/lint
+
+# The module is installed where the kernel's own "make modules_install" puts
+# those of others; without headers, only the library is.
+.PHONY: install install-module install-libavm uninstall
+install: install-module install-libavm
+
+install-libavm: libavm
+	@$(MAKE) --no-print-directory -C libavm OUTPUT=$(build)/libavm \
+		prefix=$(prefix) DESTDIR=$(DESTDIR) install
+
+install-module:
+	@if [ -d /lib/modules/$(release)/build ]; then \
+		set -e; \
+		ko=$$(tools/vm/module running); \
+		install -D -m 644 "$$ko" "$(DESTDIR)/lib/modules/$(release)/updates/avm.ko"; \
+		[ -n "$(DESTDIR)" ] || depmod -a $(release); \
+		echo "installed avm.ko for $(release)"; \
+	else \
+		echo "no headers for $(release) here: the module is not installed"; \
+		echo "(on Debian: apt install linux-headers-$(release), then make install)"; \
+	fi
+
+uninstall:
+	rm -f "$(DESTDIR)/lib/modules/$(release)/updates/avm.ko"
+	rm -f "$(DESTDIR)$(prefix)/lib/libavm.a" "$(DESTDIR)$(prefix)"/lib/libavm.so*
+	rm -f "$(DESTDIR)$(prefix)/lib/pkgconfig/libavm.pc"
+	rm -f "$(DESTDIR)$(prefix)/include/avm.h" "$(DESTDIR)$(prefix)/include/linux/avm.h"
+	@[ -n "$(DESTDIR)" ] || depmod -a $(release) || true
+
+.PHONY: load unload
+load:
+	@$(sudo) insmod "$$(tools/vm/module running)" && echo 'avm is loaded: /dev/avm'
+
+unload:
+	@$(sudo) rmmod avm && echo 'avm is unloaded'
+
+.PHONY: clean
+clean:
+	rm -rf $(build)
