@@ -31,6 +31,7 @@ help:
 	@echo '                    (KERNEL=6.1 or 6.12, FILE=a file to page)'
 	@echo 'make check          build and test everything, on the host and in VMs'
 	@echo 'make check-debug    make check, also on the kernels in DEBUG_KERNELS=DIR'
+	@echo 'make cost           count the instructions of each call, compare with goals'
 	@echo 'make lint           run the linters'
 	@echo 'make                build for the running kernel (needs its headers)'
 	@echo 'make install        install module, library and header (prefix=, DESTDIR=)'
@@ -38,7 +39,7 @@ help:
 	@echo 'make load, unload   load the module just built, unload it'
 	@echo 'make clean          remove build/'
 
-.PHONY: demo check check-debug lint
+.PHONY: demo check check-debug cost lint
 demo:
 	@tools/demo --kernel $(KERNEL) $(FILE)
 
@@ -48,6 +49,9 @@ check:
 check-debug:
 	@[ -n "$(DEBUG_KERNELS)" ] || { echo 'set DEBUG_KERNELS to a folder of kernel folders'; exit 2; }
 	@tools/check --debug-kernels $(DEBUG_KERNELS) $(CHECK_ARGS)
+
+cost:
+	@tools/cost
 
 lint:
 	@tools/lint

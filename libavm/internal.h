@@ -13,6 +13,7 @@
 /* sys.c: system calls, with errno turned into a result. */
 int avm_sys_open(const char *path);
 int avm_sys_ioctl(int fd, unsigned long command, void *argument);
+int avm_sys_ioctl_value(int fd, unsigned long command, unsigned long value);
 int avm_sys_map(int fd, uint64_t offset, size_t length, int prot, void **out);
 int avm_sys_unmap(void *addr, size_t length);
 void *avm_sys_pages(size_t length);

@@ -24,6 +24,13 @@ int avm_sys_ioctl(int fd, unsigned long command, void *argument)
 	return ret < 0 ? -errno : ret;
 }
 
+int avm_sys_ioctl_value(int fd, unsigned long command, unsigned long value)
+{
+	int ret = ioctl(fd, command, value);
+
+	return ret < 0 ? -errno : ret;
+}
+
 int avm_sys_map(int fd, uint64_t offset, size_t length, int prot, void **out)
 {
 	void *addr = mmap(NULL, length, prot, MAP_SHARED, fd, (off_t)offset);

@@ -18,7 +18,7 @@
 #include "internal.h"
 
 /* Bytes that are done at most without giving mmap_lock up. */
-#define SLICE	(1ul << 30)
+#define SLICE	SZ_1G
 
 /* Pages that are edited at most under one page-table lock. */
 #define HOLD	1024

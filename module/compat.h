@@ -64,10 +64,10 @@ static inline void avm_notifier_range_init(struct mmu_notifier_range *range,
 /* __mmu_notifier_invalidate_range_end() lost its second argument in 6.6. */
 #if LINUX_VERSION_CODE < KERNEL_VERSION(6, 6, 0)
 #define AVM_NOTIFIER_END_ARGS(r)	struct mmu_notifier_range *r, bool only
-#define AVM_NOTIFIER_END_VALUES(r)	r, false
+#define AVM_NOTIFIER_END(call, r)	((call)(r, false))
 #else
 #define AVM_NOTIFIER_END_ARGS(r)	struct mmu_notifier_range *r
-#define AVM_NOTIFIER_END_VALUES(r)	r
+#define AVM_NOTIFIER_END(call, r)	((call)(r))
 #endif
 
 #endif /* AVM_COMPAT_H */

@@ -33,7 +33,7 @@
 #include "internal.h"
 
 /* Pages that are discarded at most in one go: faults wait as long. */
-#define ROUND	(1ul << 16)
+#define ROUND	SZ_64K
 
 /* Parts that are looked up at most before they are discarded. */
 #define PARTS	64

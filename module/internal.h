@@ -25,18 +25,19 @@
 #include <linux/mutex.h>
 #include <linux/percpu.h>
 #include <linux/refcount.h>
+#include <linux/sizes.h>
 #include <linux/avm.h>
 
 #include "compat.h"
 #include "index.h"
 
 /* Ranges that one call may name, and bytes in a space. */
-#define AVM_MAX_RANGES	(1u << 20)
-#define AVM_MAX_SIZE	(1ull << 47)
+#define AVM_MAX_RANGES	SZ_1M
+#define AVM_MAX_SIZE	(128 * SZ_1T)
 
 /* Pages whose state is kept in one piece: those of one page table. */
 #define AVM_CHUNK_SHIFT	(PMD_SHIFT - PAGE_SHIFT)
-#define AVM_CHUNK_PAGES	(1u << AVM_CHUNK_SHIFT)
+#define AVM_CHUNK_PAGES	((unsigned int)(PMD_SIZE / PAGE_SIZE))
 
 #define AVM_PROT_RWX	(AVM_PROT_READ | AVM_PROT_WRITE | AVM_PROT_EXEC)
 
@@ -100,17 +101,17 @@ struct avm_counters {
 struct avm_space {
 	struct address_space mapping;
 	struct avm_index frames;
-	struct mutex discard_lock;
+	struct mutex discard_lock;	/* outside of i_mmap_rwsem */
 	pgoff_t pages;
 	atomic_t pending;
-	spinlock_t parked_lock;
+	spinlock_t parked_lock;		/* innermost */
 	struct list_head parked;
 	struct user_struct *user;
 	unsigned long memlock_limit;
 	atomic_long_t resident;
 	atomic_long_t state_bytes;
 	atomic_long_t views;
-	struct mutex map2_lock;
+	struct mutex map2_lock;		/* outside of mmap_lock */
 	struct task_struct *map2_task;
 	u8 map2_prot;
 	struct avm_counters __percpu *counters;
@@ -301,7 +302,7 @@ struct avm_step {
 	unsigned long end;
 	pgoff_t pgoff;
 	pte_t *pte;
-	spinlock_t *ptl;
+	spinlock_t *ptl;	/* the page table's, or the PMD page's */
 	struct avm_state state;
 };
 

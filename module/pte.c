@@ -147,6 +147,7 @@ static void remember_table(struct avm_step *step)
 
 	if (chunk && !chunk->table) {
 		chunk->ptl = step->ptl;
+		/* Who sees the table sees its lock: pairs with short.c. */
 		smp_store_release(&chunk->table,
 				  step->pte - pte_index(step->addr));
 	}
@@ -179,6 +180,7 @@ bool avm_pte_lock(struct avm_step *step)
 	remember_table(step);
 locked:
 	step->state = avm_state_find(step->view, step->pgoff);
+	__release(step->ptl);	/* sparse: held until avm_pte_unlock() */
 	return true;
 }
 
@@ -195,6 +197,7 @@ bool avm_pte_lock_again(struct avm_step *step)
 	spin_lock(step->ptl);
 	if (!step->state.bytes)
 		step->state = avm_state_find(step->view, step->pgoff);
+	__release(step->ptl);	/* as above */
 	return true;
 }
 
@@ -204,6 +207,7 @@ bool avm_pte_lock_again(struct avm_step *step)
  */
 void avm_pte_unlock(struct avm_step *step)
 {
+	__acquire(step->ptl);	/* as above */
 	spin_unlock(step->ptl);
 }
 

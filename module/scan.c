@@ -26,7 +26,7 @@
 #define COPY_SPANS	(COPY_BYTES / sizeof(struct avm_span))
 
 /* Without an answer, bytes that are scanned without giving mmap_lock up. */
-#define SLICE		(1ul << 30)
+#define SLICE		SZ_1G
 
 struct scan {
 	struct avm_space *space;

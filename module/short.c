@@ -86,6 +86,7 @@ static __always_inline bool protect_locked(struct avm_space *space,
 	if ((prot | AVM_UNSETTLED) & READ_ONCE(view->forbidden) || !chunk ||
 	    !want)
 		return false;
+	/* Who sees the table sees its lock: pairs with pte.c. */
 	ptep = smp_load_acquire(&chunk->table);
 	if (!ptep)
 		return false;

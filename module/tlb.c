@@ -198,6 +198,7 @@ void avm_tlb_end(struct avm_tlb *tlb)
 	if (tlb->parked)
 		unpark(tlb);
 	if (tlb->owed) {
+		/* Paid, and only then out of debt. */
 		smp_mb__before_atomic();
 		atomic_dec(&tlb->space->pending);
 	}
@@ -245,7 +246,7 @@ void avm_tlb_notify_end(struct avm_tlb *tlb, struct mmu_notifier_range *range)
 		return;
 	if (tlb->needed)
 		flush(tlb, tlb->start, tlb->end);
-	static_call(avm_notifier_end)(AVM_NOTIFIER_END_VALUES(range));
+	AVM_NOTIFIER_END(static_call(avm_notifier_end), range);
 	tlb->announced = false;
 #endif
 }

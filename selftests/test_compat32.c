@@ -93,7 +93,7 @@ TEST(scan_works)
 {
 	int fd = space_new(N);
 	char *p = view_new(fd, 0, N, RW);
-	struct avm_span spans[4];
+	struct avm_span spans[4] = {};
 	struct avm_scan arg = {
 		.size = sizeof(arg), .flags = AVM_SCAN_RANGES | AVM_SCAN_PROTECT,
 		.addr = (uintptr_t)p, .length = N * PAGE, .match = AVM_PAGE_DIRTY,

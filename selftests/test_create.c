@@ -194,7 +194,7 @@ TEST(a_mapping_must_lie_within_the_space)
 		{ 0, 1, 0 }, { 3 * PAGE, 1, 0 }, { 0, 4 * PAGE - 1, 0 },
 		{ 0, 5 * PAGE, EINVAL }, { 0, 4 * PAGE + 1, EINVAL }, { 4 * PAGE, PAGE, EINVAL },
 		{ 3 * PAGE, 2 * PAGE, EINVAL }, { 1ul << 40, PAGE, EINVAL },
-		{ 1ul << 62, PAGE, EINVAL }, { -2 * PAGE, PAGE, EINVAL },
+		{ 1ul << 62, PAGE, EINVAL }, { ~0ul - 2 * PAGE + 1, PAGE, EINVAL },
 		{ 0, 1ul << 40, EINVAL }, { 0, 0, EINVAL }, { 1, PAGE, EINVAL },
 		{ PAGE / 2, PAGE, EINVAL }, { -PAGE, PAGE, EOVERFLOW },
 		{ -PAGE, 2 * PAGE, EOVERFLOW },

@@ -786,13 +786,13 @@ static const struct page_case {
 TEST(the_call_for_one_page_refuses_what_protect_refuses)
 {
 	const struct page_case *c, *end = page_cases + sizeof(page_cases) / sizeof(*c);
-	int pipes[2], closed, round;
+	int pipes[2], closed, round, i;
 
 	setup();
 	must(!pipe(pipes));
 	closed = dup(space);
 	must(!close(closed));
-	/* As new, and when each has had a protection of its own. */
+	/* As new, and when each has been protected page by page. */
 	for (round = 0; round < 2; round++) {
 		reset();
 		for (c = page_cases; c < end; c++)
@@ -806,9 +806,15 @@ TEST(the_call_for_one_page_refuses_what_protect_refuses)
 		EXPECT_EQ(0, try_read((void *)LOW));
 		EXPECT_EQ(SIGSEGV, try_write((void *)LOW, 1));
 		EXPECT_EQ(SIGSEGV, try_read((void *)SHUT));
-		must(!protect(space, (void *)LOW, 4, NONE) && !protect(space, (void *)LOW, 4, R));
-		must(!protect(other, (void *)OTHER, 1, R) && !protect(other, (void *)OTHER, 1, RW));
 		EXPECT_EQ(0, try_write((void *)OTHER, 1));
+		/* There is a short way, for what has been called before. */
+		for (i = 0; i < 4; i++) {
+			must(!page(space, LOW + (i % 2 ? R : NONE)));
+			must(!page(space, HIGH + (i % 2 ? RW : NONE)));
+			must(!page(space, VIEW + (i % 2 ? NONE : R)));
+			must(!page(other, OTHER + (i % 2 ? RW : NONE)));
+			must(!page(space, SHUT + NONE));
+		}
 	}
 }
 
@@ -833,6 +839,45 @@ TEST(the_call_for_one_page_changes_this_page_and_no_other)
 			model[i].prot = prots[j];
 			EXPECT_EQ(0, wrong()) TH_LOG("page %lu, step %u", i, j);
 		}
+	}
+}
+
+/*
+ * The kernel has a short way for a page that has been protected before, in a
+ * space with few views. It must refuse what the long one does.
+ */
+TEST(the_call_for_one_page_refuses_the_same_the_short_way)
+{
+	static const int maps[] = { NONE, R, RW, RX, RWX };
+	const int *map;
+	int fd, prot, want, now, i;
+	char *p;
+
+	denied_setup();
+	for (map = maps; map < maps + 5; map++) {
+		fd = space_new(4);
+		p = view_new(fd, 0, 4, *map);
+		now = *map & R;
+		for (i = 0; i < 4; i++) {
+			EXPECT_EQ(0, page(fd, (unsigned long)p + (i % 2 ? now : NONE)));
+			EXPECT_EQ(i % 2 && now ? 0 : SIGSEGV, try_read(p));
+		}
+		for (prot = 0; prot < 8; prot++) {
+			want = prot & ~*map ? -EACCES : 0;
+			/* Nothing can be written or executed and not read. */
+			if (prot && !(prot & R))
+				want = -EINVAL;
+			EXPECT_EQ(want, page(fd, (unsigned long)p + prot))
+				TH_LOG("mapping %d, protection %d", *map, prot);
+			now = want ? now : prot;
+			EXPECT_EQ(now & R ? 0 : SIGSEGV, try_read(p));
+			EXPECT_EQ(now & AVM_PROT_WRITE ? 0 : SIGSEGV, try_write(p, 0));
+		}
+		EXPECT_EQ(-EINVAL, page(fd, (unsigned long)p + 8 + now));
+		EXPECT_EQ(-ENXIO, page(fd, (unsigned long)p + 4 * PAGE));
+		EXPECT_EQ(-ENXIO, page(fd, (unsigned long)p - PAGE));
+		munmap(p, 4 * PAGE);
+		close(fd);
 	}
 }
 

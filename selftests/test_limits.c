@@ -479,10 +479,12 @@ static int group_populate(void)
 }
 
 /* Pages far from one another: each needs a page table, too. */
+static unsigned long scattered_room;
+
 static int group_populate_scattered(void)
 {
-	const unsigned long step = 512, n = 4096;
-	static struct avm_range ranges[4096];
+	const unsigned long step = 512, n = 2048;
+	static struct avm_range ranges[2048];
 	int fd = space_new(n * step), ret;
 	char *p = view_new(fd, 0, n * step, RW);
 	unsigned long i, resident;
@@ -490,7 +492,7 @@ static int group_populate_scattered(void)
 
 	for (i = 0; i < n; i++)
 		ranges[i] = (struct avm_range){ (uintptr_t)p + i * step * PAGE, PAGE, 0, 0 };
-	group_enter(8 << 20);
+	group_enter(scattered_room);
 	ret = batch(fd, AVM_IOC_POPULATE, ranges, n, &out);
 	resident = stats(fd).out_resident_pages;
 	if (discard(fd, p, n * step))
@@ -559,8 +561,15 @@ TEST(populate_past_a_cgroups_limit_is_ENOMEM_and_kills_nobody)
 
 TEST(populate_of_scattered_pages_past_a_cgroups_limit_kills_nobody)
 {
+	unsigned int i;
+
 	group_make();
-	EXPECT_EQ(1, group_run(group_populate_scattered));
+	/* Page by page, so that it is a page table's turn sometimes. */
+	for (i = 0; i < 6; i++) {
+		scattered_room = (4 << 20) + i * PAGE;
+		EXPECT_EQ(1, group_run(group_populate_scattered)) TH_LOG("round %u", i);
+		put(GROUP "/memory.max", "max");
+	}
 	EXPECT_EQ(group_kills, get(GROUP "/memory.events", "oom_kill "));
 	EXPECT_GT(512 << 10, group_left());
 }
@@ -616,11 +625,12 @@ TEST(memory_comes_back_when_a_space_goes)
 	close(fd);
 	for (i = 0; i < 50; i++) {
 		after = get("/proc/meminfo", "MemFree:");
-		if (before - after < 8 << 10)
+		if (before - after < 32 << 10)
 			break;
 		usleep(100000);
 	}
-	EXPECT_GT(8 << 10, before - after);
+	/* Free lists of each CPU count as used; a smaller loss shows at unload. */
+	EXPECT_GT(32 << 10, before - after);
 }
 
 TEST_HARNESS_MAIN

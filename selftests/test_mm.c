@@ -24,7 +24,7 @@
 #define TEST_TIMEOUT_DEFAULT	300
 
 #define TABLE	512ul		/* pages of one page table */
-#define PAGES	1600ul
+#define PAGES	1100ul
 #define PIECES	(1u << 16)	/* length of the space */
 
 /*
@@ -164,10 +164,10 @@ TEST_F(mm, munmap_of_a_part_leaves_the_rest)
 
 	ASSERT_EQ(0, munmap(p, 7 * PAGE));
 	ASSERT_EQ(0, munmap(p + 500 * PAGE, 33 * PAGE));
-	ASSERT_EQ(0, munmap(p + (PAGES - 600) * PAGE, 600 * PAGE));
+	ASSERT_EQ(0, munmap(p + (PAGES - 300) * PAGE, 300 * PAGE));
 	EXPECT_EQ(2, stats(self->space).out_views);
 	EXPECT_AS_PAINTED(p + 7 * PAGE, 7, 493);
-	EXPECT_AS_PAINTED(p + 533 * PAGE, 533, PAGES - 600 - 533);
+	EXPECT_AS_PAINTED(p + 533 * PAGE, 533, PAGES - 300 - 533);
 	EXPECT_FALSE(mapped(p) || mapped(p + 532 * PAGE));
 	EXPECT_EQ(-ENXIO, protect(self->space, p + 6 * PAGE, 1, RW));
 	EXPECT_EQ(-ENXIO, protect(self->space, p + 499 * PAGE, 2, RW));
@@ -271,12 +271,12 @@ TEST_F(mm, mremap_moves_a_part)
 		char *p = self->view + 333 * PAGE;
 		char *to = p + distances[d] * PAGE;
 
-		ASSERT_EQ(to, move(p, 900, to));
+		ASSERT_EQ(to, move(p, 600, to));
 		EXPECT_AS_PAINTED(self->view, 0, 333);
-		EXPECT_AS_PAINTED(to, 333, 900) TH_LOG("by %lu", distances[d]);
-		EXPECT_AS_PAINTED(self->view + 1233 * PAGE, 1233, PAGES - 1233);
+		EXPECT_AS_PAINTED(to, 333, 600) TH_LOG("by %lu", distances[d]);
+		EXPECT_AS_PAINTED(self->view + 933 * PAGE, 933, PAGES - 933);
 		EXPECT_EQ(-ENXIO, protect(self->space, p, 1, RW));
-		ASSERT_EQ(p, move(to, 900, p));
+		ASSERT_EQ(p, move(to, 600, p));
 	}
 	EXPECT_EQ(2, stats(self->space).out_views);
 }
@@ -288,7 +288,7 @@ TEST_F(mm, mremap_moves_a_part)
 static unsigned long wrong_after_changes(int space, char *to)
 {
 	static const struct { unsigned long at, n; } changes[] = {
-		{ 0, 1 }, { 411, 3 }, { 511, 2 }, { 923, 4 }, { 1100, 500 },
+		{ 0, 1 }, { 411, 3 }, { 511, 2 }, { 923, 4 }, { 1000, 100 },
 	};
 	unsigned long bad = 0, i, c;
 
@@ -305,7 +305,7 @@ static unsigned long wrong_after_changes(int space, char *to)
 	bad += wrong_pages(space, to + PAGE, 1, 410);
 	bad += wrong_pages(space, to + 414 * PAGE, 414, 97);
 	bad += wrong_pages(space, to + 513 * PAGE, 513, 410);
-	bad += wrong_pages(space, to + 927 * PAGE, 927, 1100 - 927);
+	bad += wrong_pages(space, to + 927 * PAGE, 927, 1000 - 927);
 	return bad;
 }
 
@@ -363,21 +363,21 @@ TEST_F(mm, page_table_that_went_is_not_used_again)
 	for (i = 0; i < PAGES; i++)
 		must(!protect_page(self->space, p + i * PAGE, prot_of(i)));
 	/* Whole tables in the middle: gone, and something else in their place. */
-	ASSERT_EQ(0, munmap(p + 300 * PAGE, 1200 * PAGE));
+	ASSERT_EQ(0, munmap(p + 300 * PAGE, 700 * PAGE));
 	EXPECT_EQ(-ENXIO, protect_page(self->space, p + 700 * PAGE, RW));
-	over = mmap(p + 300 * PAGE, 1200 * PAGE, RW, MAP_PRIVATE | MAP_FIXED |
+	over = mmap(p + 300 * PAGE, 700 * PAGE, RW, MAP_PRIVATE | MAP_FIXED |
 		    MAP_ANONYMOUS, -1, 0);
 	ASSERT_EQ(p + 300 * PAGE, over);
-	memset(over, 1, 1200 * PAGE);
+	memset(over, 1, 700 * PAGE);
 	EXPECT_EQ(-ENXIO, protect_page(self->space, p + 700 * PAGE, NONE));
-	ASSERT_EQ(over, mmap(over, 1200 * PAGE, RW, MAP_SHARED | MAP_FIXED,
+	ASSERT_EQ(over, mmap(over, 700 * PAGE, RW, MAP_SHARED | MAP_FIXED,
 			     self->space, 2 * PAGES * PAGE));
-	for (i = 0; i < 1200; i += 5)
+	for (i = 0; i < 700; i += 5)
 		EXPECT_EQ(0, protect_page(self->space, over + i * PAGE, NONE));
 	EXPECT_EQ(SIGSEGV, try_read(over + 600 * PAGE));
 	EXPECT_EQ(0, try_write(over + 601 * PAGE, 1));
 	EXPECT_AS_PAINTED(p, 0, 300);
-	EXPECT_AS_PAINTED(p + 1500 * PAGE, 1500, 100);
+	EXPECT_AS_PAINTED(p + 1000 * PAGE, 1000, 100);
 }
 
 TEST_F(mm, moved_pages_can_be_discarded_and_populated)

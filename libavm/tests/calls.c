@@ -19,6 +19,7 @@ static struct {
 	int calls;
 	int fd;
 	unsigned long command;
+	unsigned long value;
 	union {
 		__u32 head[2];
 		struct avm_query query;
@@ -70,6 +71,9 @@ int __wrap_ioctl(int fd, unsigned long command, ...)
 
 	sys.fd = fd;
 	sys.command = command;
+	sys.value = (uintptr_t)arg;
+	if (!size)	/* the argument is a value, no address */
+		return result();
 	memcpy(&sys.in, arg, size);
 	if (size == sizeof(struct avm_batch) && sys.in.batch.ranges &&
 	    sys.in.batch.count)
@@ -214,21 +218,35 @@ static void check_one(unsigned long command, size_t length, __u32 prot)
 	CHECK_EQ(sys.range.reserved, 0);
 }
 
+static void check_page(unsigned long prot)
+{
+	CHECK_EQ(sys.calls, 1);
+	CHECK_EQ(sys.fd, SPACE);
+	CHECK_EQ(sys.command, AVM_IOC_PROTECT_PAGE);
+	CHECK_EQ(sys.value, ADDR + prot);
+}
+
 static void test_prot1(void)
 {
 	expect(0, 0);
 	CHECK_EQ(avm_prot1(SPACE, PAGE, AVM_PROT_READ), 0);
-	check_one(AVM_IOC_PROTECT, 4096, AVM_PROT_READ);
+	check_page(AVM_PROT_READ);
 	expect(0, ENXIO);
 	CHECK_EQ(avm_prot1(SPACE, PAGE, AVM_PROT_NONE), -ENXIO);
-	check_one(AVM_IOC_PROTECT, 4096, AVM_PROT_NONE);
+	check_page(AVM_PROT_NONE);
+	/* Neither may spill into the other's bits of the word. */
+	expect(0, 0);
+	CHECK_EQ(avm_prot1(SPACE, (char *)PAGE + 1, AVM_PROT_READ), -EINVAL);
+	CHECK_EQ(avm_prot1(SPACE, PAGE, -1), -EINVAL);
+	CHECK_EQ(avm_prot1(SPACE, PAGE, 4096), -EINVAL);
+	CHECK_EQ(sys.calls, 0);
 }
 
 static void test_unprot(void)
 {
 	expect(0, 0);
 	CHECK_EQ(avm_unprot(SPACE, PAGE, AVM_PROT_READ | AVM_PROT_WRITE), 0);
-	check_one(AVM_IOC_PROTECT, 4096, AVM_PROT_READ | AVM_PROT_WRITE);
+	check_page(AVM_PROT_READ | AVM_PROT_WRITE);
 	expect(0, EACCES);
 	CHECK_EQ(avm_unprot(SPACE, PAGE, AVM_PROT_READ), -EACCES);
 }
