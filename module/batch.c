@@ -256,6 +256,13 @@ static int make_room(struct cursor *c, unsigned long addr, unsigned long end,
 	       avm_state_set_uniform(view, pgoff, prot);
 }
 
+/* The pages of a chunk that now has this value: map what may be mapped. */
+static void open_uniform(struct avm_step *step, u8 prot)
+{
+	step->state.uniform = prot;
+	avm_pte_populate(step);
+}
+
 /* Protect the pages from @addr on that the cursor has locked. */
 static int protect_step(struct cursor *c, unsigned long addr, unsigned long end,
 			u8 prot)
@@ -273,7 +280,7 @@ static int protect_step(struct cursor *c, unsigned long addr, unsigned long end,
 		avm_pte_protect(c->step, (addr - c->step->addr) >> PAGE_SHIFT,
 				n, prot, &c->tlb);
 	else
-		c->step->state.uniform = prot;
+		open_uniform(c->step, prot);
 	c->left -= n;
 	return 0;
 }

@@ -210,4 +210,19 @@ TEST_F(populate, populated_pages_follow_a_protection_at_once)
 	EXPECT_EQ(SIGSEGV, try_read(self->view + 599 * PAGE));
 }
 
+TEST_F(populate, closed_pages_take_no_fault_once_they_are_opened)
+{
+	unsigned long i;
+
+	ASSERT_EQ(0, protect(self->space, self->view, PAGES, NONE));
+	ASSERT_EQ(0, populate(self->space, self->view, PAGES));
+	ASSERT_EQ(0, protect(self->space, self->view, PAGES, RW));
+	EXPECT_EQ(0, faults_of(self->space, self->view, PAGES, 1));
+	ASSERT_EQ(0, protect(self->space, self->view, PAGES, NONE));
+	for (i = 0; i < PAGES; i++)
+		ASSERT_EQ(0, ioctl(self->space, AVM_IOC_PROTECT_PAGE,
+				   self->view + i * PAGE + RW));
+	EXPECT_EQ(0, faults_of(self->space, self->view, PAGES, 1));
+}
+
 TEST_HARNESS_MAIN
