@@ -396,12 +396,14 @@ static bool cursor_hop(struct cursor *c, unsigned long addr)
 static int protect_ranges(struct cursor *c, const struct avm_range *ranges,
 			  unsigned int n, bool last, struct avm_batch *arg)
 {
-	bool locked = true, quick = !mm_has_notifiers(current->mm);
+	bool locked = true, quick;
 	unsigned int i = 0, did;
 	int err = 0;
 
 	if (mmap_read_lock_killable(current->mm))
 		return -EINTR;
+	/* None can be registered under this lock. */
+	quick = !mm_has_notifiers(current->mm);
 	while (!err && i < n) {
 		did = 0;
 		if (quick && c->step && c->left > 0) {

@@ -9,6 +9,7 @@
  * that cannot be written thus fails before anything is changed, and out_
  * fields have a meaning however the call ends.
  */
+#include <linux/nospec.h>
 #include <linux/uaccess.h>
 
 #include "internal.h"
@@ -215,8 +216,12 @@ long avm_space_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 	if (cmd == AVM_IOC_PROTECT_PAGE)
 		return avm_protect_page(file->private_data, arg);
 	nr = _IOC_NR(cmd) - _IOC_NR(AVM_IOC_PROTECT);
-	if (nr < ARRAY_SIZE(space_commands) && space_commands[nr].cmd == cmd)
-		return run(&space_commands[nr], file, (void __user *)arg);
+	if (nr < ARRAY_SIZE(space_commands)) {
+		nr = array_index_nospec(nr, ARRAY_SIZE(space_commands));
+		if (space_commands[nr].cmd == cmd)
+			return run(&space_commands[nr], file,
+				   (void __user *)arg);
+	}
 	if (cmd == AVM_IOC_QUERY)
 		return run(&query_command, file, (void __user *)arg);
 	return -ENOTTY;

@@ -491,7 +491,8 @@ unsigned int avm_pte_protect_ranges(struct avm_step *step,
 			most -= range->length >> PAGE_SHIFT;
 			continue;
 		}
-		protect_one(step, i, range->addr, range->prot, tlb, &edits);
+		protect_one(step, i, range->addr, range->prot & AVM_PROT_RWX,
+			    tlb, &edits);
 		start = min_t(unsigned long, start, range->addr);
 		end = max_t(unsigned long, end, range->addr);
 		most--;

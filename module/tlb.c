@@ -165,12 +165,17 @@ static void unpark(struct avm_tlb *tlb)
  */
 void avm_tlb_flush_parked(struct avm_space *space)
 {
+	struct mm_struct *last = NULL;
 	struct avm_tlb *tlb;
 
 	spin_lock(&space->parked_lock);
-	list_for_each_entry(tlb, &space->parked, debt)
-		static_call(avm_flush)(tlb->mm, 0, TLB_FLUSH_ALL, PAGE_SHIFT,
+	list_for_each_entry(tlb, &space->parked, debt) {
+		if (tlb->mm == last)
+			continue;
+		last = tlb->mm;
+		static_call(avm_flush)(last, 0, TLB_FLUSH_ALL, PAGE_SHIFT,
 				       false);
+	}
 	spin_unlock(&space->parked_lock);
 }
 

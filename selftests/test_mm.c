@@ -380,6 +380,46 @@ TEST_F(mm, page_table_that_went_is_not_used_again)
 	EXPECT_AS_PAINTED(p + 1000 * PAGE, 1000, 100);
 }
 
+/* Pages 924 on begin a page table, as pages 412 do: see where the view is. */
+#define GAP	412ul
+#define LATER	924ul
+
+TEST_F(mm, pages_moved_into_a_gap_of_their_view_keep_their_own_state)
+{
+	unsigned long off, i, n = PAGES - LATER;
+	char *p = self->view;
+
+	for (i = 0; i < PAGES; i++)
+		must(!protect_page(self->space, p + i * PAGE, prot_of(i)));
+	ASSERT_EQ(0, munmap(p + GAP * PAGE, (LATER - GAP) * PAGE));
+	/* To the same place in the page table, and to another. */
+	for (off = 0; off < 200; off += 101) {
+		char *from = p + LATER * PAGE, *to = p + (GAP + off) * PAGE;
+
+		ASSERT_EQ(to, move(from, n, to));
+		EXPECT_AS_PAINTED(to, LATER, n);
+		for (i = 0; i < n; i++)
+			must(!protect_page(self->space, to + i * PAGE,
+					   i % 2 ? RW : NONE));
+		for (i = 0; i < n; i++)
+			EXPECT_EQ(i % 2, !try_write(to + i * PAGE + 8, 1));
+		EXPECT_AS_PAINTED(p, 0, GAP);
+		ASSERT_EQ(from, move(to, n, from));
+		for (i = 0; i < n; i++)
+			EXPECT_EQ(i % 2, !try_write(from + i * PAGE + 8, 1));
+		for (i = 0; i < n; i++) {
+			must(!protect(self->space, from + i * PAGE, 1, RW));
+			must(dirty(self->space, from + i * PAGE, 1, NULL) >= 0);
+			if (dirty_of(LATER + i))
+				from[i * PAGE + 16] = 1;
+			must(!protect(self->space, from + i * PAGE, 1,
+				      prot_of(LATER + i)));
+		}
+	}
+	EXPECT_AS_PAINTED(p, 0, GAP);
+	EXPECT_EQ(0, wrong_contents(self->alias));
+}
+
 TEST_F(mm, moved_pages_can_be_discarded_and_populated)
 {
 	char *to = self->view + (6 * TABLE + 77) * PAGE;

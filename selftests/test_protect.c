@@ -459,6 +459,13 @@ TEST_F(protect, contents_survive_closing_and_opening)
 	for (i = 0; i < 1100; i++)
 		bad += *(unsigned long *)(p + i * PAGE + 16) != i * 7 + 1;
 	EXPECT_EQ(0, bad);
+	for (i = 0; i < 1100; i++)
+		must(!protect_page(self->space, p + i * PAGE, NONE));
+	for (i = 0; i < 1100; i++)
+		must(!protect_page(self->space, p + i * PAGE, R));
+	for (i = 0; i < 1100; i++)
+		bad += *(unsigned long *)(p + i * PAGE + 16) != i * 7 + 1;
+	EXPECT_EQ(0, bad);
 }
 
 TEST_F(protect, state_is_a_byte_a_page_where_protections_differ)
