@@ -124,7 +124,7 @@ static void take_from_views(struct work *work, const struct part *parts,
 	struct address_space *mapping = &work->space->mapping;
 	struct vm_area_struct *vma;
 	struct rb_node *node;
-	struct avm_tlb tlb;
+	struct avm_tlb tlb = {};
 	unsigned int i;
 
 	/*
@@ -132,7 +132,6 @@ static void take_from_views(struct work *work, const struct part *parts,
 	 * frame did so before step 1; then its tables are seen from here on.
 	 */
 	smp_mb();
-	tlb.mm = NULL;
 	i_mmap_lock_read(mapping);
 	for (node = rb_first(&mapping->i_mmap.rb_root); node;
 	     node = rb_next(node)) {

@@ -170,6 +170,7 @@ void avm_tlb_flush_parked(struct avm_space *space)
 
 	spin_lock(&space->parked_lock);
 	list_for_each_entry(tlb, &space->parked, debt) {
+		/* cppcheck-suppress uninitvar ; it does not see the macro */
 		if (tlb->mm == last)
 			continue;
 		last = tlb->mm;

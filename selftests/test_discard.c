@@ -520,7 +520,7 @@ TEST_F(discard, no_write_goes_to_a_freed_page_while_it_is_unmapped)
 	ASSERT_EQ(0, populate(self->space, wide, WIDE));
 	pin(0);
 	for (i = 0; i < 20 && !lost && (i < 8 || !late()); i++)
-		lost += race_with_munmap(self->space, wide, i % 4 * 100);
+		lost += race_with_munmap(self->space, wide, 250 << i % 6);
 	EXPECT_EQ(0, lost);
 }
 

@@ -147,7 +147,7 @@ TEST_F(page, mapping_is_the_limit)
 	EXPECT_EQ(SIGSEGV, try_write(readable, 1));
 }
 
-/* A vector that goes to and fro between views, each with its own limit. */
+/* A vector that goes back and forth between views, each with its own limit. */
 TEST_F(page, vector_keeps_to_the_limit_of_each_view)
 {
 	char *hole = mmap(NULL, 64ul << 20, PROT_NONE,
