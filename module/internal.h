@@ -331,9 +331,8 @@ unsigned int avm_pte_protect_ranges(struct avm_step *step,
 bool avm_pte_empty(const struct avm_step *step);
 void avm_pte_populate(struct avm_step *step);
 void avm_pte_discard(struct avm_step *step, struct avm_tlb *tlb);
-unsigned int avm_pte_next(struct avm_step *step, unsigned int from, u8 match);
-u8 avm_pte_take(struct avm_step *step, unsigned int i,
-		const struct avm_match *how, struct avm_tlb *tlb);
+void avm_pte_take_protect(struct avm_step *step, unsigned int i,
+			  const struct avm_match *how, struct avm_tlb *tlb);
 void avm_pte_mark(struct avm_step *step, unsigned int i, u8 bits);
 
 static inline unsigned int avm_step_pages(const struct avm_step *step)

@@ -242,11 +242,6 @@ static __always_inline void edits_end(const struct edits *edits,
 		tlb->needed = true;
 }
 
-static __always_inline u8 state_of(const struct avm_step *step, unsigned int i)
-{
-	return step->state.bytes ? step->state.bytes[i] : step->state.uniform;
-}
-
 static noinline void map_page_ahead(struct avm_step *step, unsigned int i, u8 prot)
 {
 	map_ahead(step->view->space, step->view, step->mm,
@@ -583,79 +578,9 @@ void avm_pte_discard(struct avm_step *step, struct avm_tlb *tlb)
 	edits_end(&edits, tlb, step->addr, step->end);
 }
 
-/* Bits of a PTE that AVM_STATE_ bits stand for. */
-static pteval_t pte_bits(u8 bits)
-{
-	return (bits & AVM_STATE_DIRTY ? AVM_PTE_DIRTY : 0) |
-	       (bits & AVM_STATE_ACCESSED ? _PAGE_ACCESSED : 0);
-}
-
-static u8 page_bits(const struct avm_step *step, unsigned int i)
-{
-	pte_t pte = step->pte ? ptep_get(step->pte + i) : __pte(0);
-	u8 bits = state_of(step, i) & AVM_STATE_CARRIED;
-
-	return pte_present(pte) ? bits | carried(pte) : bits;
-}
-
 /*
- * Whether any of eight pages may match: may, because a PTE that is not present
- * can have any bit. What most of a scan is spent in.
- */
-static __always_inline bool eight(const pte_t *ptep, const u8 *bytes,
-				  pteval_t pte_mask, u64 byte_mask)
-{
-	pteval_t ptes = 0;
-	u64 states = 0;
-
-	if (ptep)
-		ptes = bits_of(ptep_get((pte_t *)ptep)) |
-		       bits_of(ptep_get((pte_t *)ptep + 1)) |
-		       bits_of(ptep_get((pte_t *)ptep + 2)) |
-		       bits_of(ptep_get((pte_t *)ptep + 3)) |
-		       bits_of(ptep_get((pte_t *)ptep + 4)) |
-		       bits_of(ptep_get((pte_t *)ptep + 5)) |
-		       bits_of(ptep_get((pte_t *)ptep + 6)) |
-		       bits_of(ptep_get((pte_t *)ptep + 7));
-	if (bytes)
-		memcpy(&states, bytes, sizeof(states));
-	return (ptes & pte_mask) || (states & byte_mask);
-}
-
-/**
- * avm_pte_next() - the next page that may match
- * @step: locked
- * @from: page of the step to begin at
- * @match: AVM_STATE_CARRIED bits, any of which matches
- *
- * Return: a page, or the number of pages of the step. The CPU may set a bit
- * at any moment; none that is set is passed over.
- */
-unsigned int avm_pte_next(struct avm_step *step, unsigned int from, u8 match)
-{
-	unsigned int i, n = avm_step_pages(step);
-	u64 byte_mask = match * 0x0101010101010101ull;
-	pteval_t pte_mask = pte_bits(match);
-	u8 *bytes = step->state.bytes;
-	pte_t *ptep = step->pte;
-
-	lockdep_assert_held(step->ptl);
-	if (!ptep && !bytes)
-		return n;
-	for (i = from; i < n; i++) {
-		while (i + 8 <= n && !eight(ptep ? ptep + i : NULL,
-					    bytes ? bytes + i : NULL,
-					    pte_mask, byte_mask))
-			i += 8;
-		if (i < n && page_bits(step, i) & match)
-			return i;
-	}
-	return n;
-}
-
-/*
- * Clear @bits in a present PTE, and perhaps give it a protection. Returns the
- * PTE that was there in the end.
+ * Clear bits in a present PTE and give it a protection. Returns the PTE that
+ * was there in the end.
  */
 static pte_t edit_match(struct avm_step *step, unsigned int i, unsigned long addr,
 			const struct avm_match *how)
@@ -664,57 +589,42 @@ static pte_t edit_match(struct avm_step *step, unsigned int i, unsigned long add
 	pte_t *ptep = step->pte + i;
 	pte_t old, new;
 
-	if (how->protect && how->prot == AVM_PROT_NONE)
+	if (how->prot == AVM_PROT_NONE)
 		return ptep_get_and_clear(step->mm, addr, ptep);
 	old = ptep_get(ptep);
 	do {
-		new = old;
-		if (how->clear & AVM_STATE_DIRTY)
-			new = pte_mkclean(new);
-		if (how->clear & AVM_STATE_ACCESSED)
-			new = pte_mkold(new);
-		if (how->protect)
-			new = pte_with(new, want);
-	} while (pte_val(new) != pte_val(old) && !exchange(ptep, &old, new));
+		new = pte_with(without(old, how->clear), want);
+	} while (!exchange(ptep, &old, new));
 	return old;
 }
 
 /**
- * avm_pte_take() - look at a page that matched, and do with it what is asked
- * @step: locked; has bytes, where @how gives a protection
+ * avm_pte_take_protect() - clear bits of a page that matched, and protect it
+ * @step: locked; has bytes
  * @i: page of the step
  * @how: what to clear, what protection to give
  * @tlb: notes what needs a flush
- *
- * Return: the AVM_STATE_CARRIED bits that the page had.
  */
-u8 avm_pte_take(struct avm_step *step, unsigned int i,
-		const struct avm_match *how, struct avm_tlb *tlb)
+void avm_pte_take_protect(struct avm_step *step, unsigned int i,
+			  const struct avm_match *how, struct avm_tlb *tlb)
 {
 	unsigned long addr = step->addr + ((unsigned long)i << PAGE_SHIFT);
-	u8 *byte = step->state.bytes ? step->state.bytes + i : NULL;
-	u8 bits = state_of(step, i) & AVM_STATE_CARRIED, left = bits;
+	u8 *byte = step->state.bytes + i;
+	u8 left = *byte & AVM_STATE_CARRIED;
 	struct edits edits = {};
 	pte_t old;
 
 	lockdep_assert_held(step->ptl);
 	if (step->pte && pte_present(ptep_get(step->pte + i))) {
-		if (how->clear || how->protect)
-			owe(tlb->space, &tlb->owed);
+		owe(tlb->space, &tlb->owed);
 		old = edit_match(step, i, addr, how);
-		bits |= carried(old);
-		if (how->clear || how->protect)
-			note(&edits, old);
+		note(&edits, old);
 		/* The PTE went, and what is not to be cleared stays. */
-		if (how->protect && how->prot == AVM_PROT_NONE)
-			left = bits;
+		if (how->prot == AVM_PROT_NONE)
+			left |= carried(old);
 	}
-	left &= ~how->clear;
-	if (byte)
-		*byte = left | (how->protect ? how->prot :
-				*byte & AVM_STATE_PROT);
+	*byte = (left & ~how->clear) | how->prot;
 	edits_end(&edits, tlb, addr, addr + PAGE_SIZE);
-	return bits;
 }
 
 /**

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * pte.h - the edit of one PTE, for pte.c and short.c to have inline
+ * pte.h - the edit of one PTE, for pte.c, short.c and scan.c to have inline
  *
  * The rules are at the head of pte.c.
  */
@@ -133,6 +133,117 @@ protect_page(struct avm_space *space, struct mm_struct *mm, unsigned long addr,
 		while (!exchange(ptep, &old, pte_with(old, want)))
 			;
 	return bits_of(old) & _PAGE_ACCESSED ? PROTECTED_CACHED : PROTECTED_OLD;
+}
+
+static __always_inline u8 state_of(const struct avm_step *step, unsigned int i)
+{
+	return step->state.bytes ? step->state.bytes[i] : step->state.uniform;
+}
+
+/* Bits of a PTE that AVM_STATE_ bits stand for. */
+static __always_inline pteval_t pte_bits(u8 bits)
+{
+	return (bits & AVM_STATE_DIRTY ? AVM_PTE_DIRTY : 0) |
+	       (bits & AVM_STATE_ACCESSED ? _PAGE_ACCESSED : 0);
+}
+
+static __always_inline u8 page_bits(const struct avm_step *step, unsigned int i)
+{
+	pte_t pte = step->pte ? ptep_get(step->pte + i) : __pte(0);
+	u8 bits = state_of(step, i) & AVM_STATE_CARRIED;
+
+	return bits_of(pte) & _PAGE_PRESENT ? bits | carried(pte) : bits;
+}
+
+/*
+ * Whether any of eight pages may match: may, because a PTE that is not present
+ * can have any bit. What most of a scan is spent in.
+ */
+static __always_inline bool eight(const pte_t *ptep, const u8 *bytes,
+				  pteval_t pte_mask, u64 byte_mask)
+{
+	pteval_t ptes = 0;
+	u64 states = 0;
+
+	if (ptep)
+		ptes = bits_of(ptep_get((pte_t *)ptep)) |
+		       bits_of(ptep_get((pte_t *)ptep + 1)) |
+		       bits_of(ptep_get((pte_t *)ptep + 2)) |
+		       bits_of(ptep_get((pte_t *)ptep + 3)) |
+		       bits_of(ptep_get((pte_t *)ptep + 4)) |
+		       bits_of(ptep_get((pte_t *)ptep + 5)) |
+		       bits_of(ptep_get((pte_t *)ptep + 6)) |
+		       bits_of(ptep_get((pte_t *)ptep + 7));
+	if (bytes)
+		memcpy(&states, bytes, sizeof(states));
+	return (ptes & pte_mask) || (states & byte_mask);
+}
+
+/*
+ * The next page of a locked step, from @from on, that has any of the bits in
+ * @match, or the number of its pages. The CPU may set a bit at any moment; none
+ * that is set is passed over.
+ */
+static __always_inline unsigned int next_match(struct avm_step *step,
+					       unsigned int from, u8 match)
+{
+	unsigned int i, n = avm_step_pages(step);
+	u64 byte_mask = match * 0x0101010101010101ull;
+	pteval_t pte_mask = pte_bits(match);
+	u8 *bytes = step->state.bytes;
+	pte_t *ptep = step->pte;
+
+	lockdep_assert_held(step->ptl);
+	if (!ptep && !bytes)
+		return n;
+	for (i = from; i < n; i++) {
+		while (i % 8 == 0 && i + 8 <= n &&
+		       !eight(ptep ? ptep + i : NULL, bytes ? bytes + i : NULL,
+			      pte_mask, byte_mask))
+			i += 8;
+		if (i < n && page_bits(step, i) & match)
+			return i;
+	}
+	return n;
+}
+
+/* A PTE without the accessed or dirty bits that @bits stand for. */
+static __always_inline pte_t without(pte_t pte, u8 bits)
+{
+	if (bits & AVM_STATE_DIRTY)
+		pte = pte_mkclean(pte);
+	if (bits & AVM_STATE_ACCESSED)
+		pte = pte_mkold(pte);
+	return pte;
+}
+
+/*
+ * Clear @bits of a page that a scan found. A bit that the CPU sets meanwhile
+ * either goes with the exchange, for a page that is being reported, or stays
+ * for the next scan. Under the page-table lock.
+ */
+static __always_inline void clear_page_bits(struct avm_step *step,
+					    unsigned int i, u8 bits,
+					    struct avm_tlb *tlb)
+{
+	unsigned long addr = step->addr + ((unsigned long)i << PAGE_SHIFT);
+	pte_t *ptep = step->pte + i, old;
+
+	if (step->state.bytes && step->state.bytes[i] & bits)
+		step->state.bytes[i] &= ~bits;
+	if (!step->pte)
+		return;
+	old = ptep_get(ptep);
+	if (!(bits_of(old) & _PAGE_PRESENT) || !(carried(old) & bits))
+		return;
+	owe(tlb->space, &tlb->owed);
+	while (!exchange(ptep, &old, without(old, bits)))
+		;
+	tlb->pages++;
+	tlb->start = min(tlb->start, addr);
+	tlb->end = max(tlb->end, addr + PAGE_SIZE);
+	if (bits_of(old) & _PAGE_ACCESSED || unlikely(tlb->announced))
+		tlb->needed = true;
 }
 
 #endif /* AVM_PTE_H */

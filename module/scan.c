@@ -19,6 +19,7 @@
 #include <linux/uaccess.h>
 
 #include "internal.h"
+#include "pte.h"
 
 /* The kernel's copy of the answer, and what fits. */
 #define COPY_BYTES	PAGE_SIZE
@@ -49,7 +50,7 @@ static u8 to_state(u32 bits)
 }
 
 /* Where the answer goes; false when there is no room for this page. */
-static bool make_place(struct scan *s, unsigned long addr)
+static __always_inline bool make_place(struct scan *s, unsigned long addr)
 {
 	struct avm_span *span = s->copy;
 
@@ -69,7 +70,7 @@ static bool make_place(struct scan *s, unsigned long addr)
 	return true;
 }
 
-static void report(struct scan *s, unsigned long addr)
+static __always_inline void report(struct scan *s, unsigned long addr)
 {
 	struct avm_span *span = s->copy;
 
@@ -92,7 +93,7 @@ static unsigned int scan_step(struct scan *s, struct avm_step *step,
 	unsigned long addr;
 
 	for (;;) {
-		i = avm_pte_next(step, i, s->how.match);
+		i = next_match(step, i, s->how.match);
 		if (i == n)
 			return i;
 		addr = step->addr + ((unsigned long)i << PAGE_SHIFT);
@@ -104,7 +105,10 @@ static unsigned int scan_step(struct scan *s, struct avm_step *step,
 			s->full = true;
 			return i;
 		}
-		avm_pte_take(step, i, &s->how, &s->tlb);
+		if (s->how.protect)
+			avm_pte_take_protect(step, i, &s->how, &s->tlb);
+		else if (s->how.clear)
+			clear_page_bits(step, i, s->how.clear, &s->tlb);
 		report(s, addr);
 		i++;
 	}

@@ -365,19 +365,33 @@ static int late(void)
 	return time(NULL) >= race_end;
 }
 
-/* Whether a write that came after the discard went elsewhere. */
-static int lost_after_discard(struct race *race)
+static long now_ms(void)
 {
-	unsigned long before, patience = 2000;
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+}
+
+/*
+ * Whether a write that came after the discard went elsewhere. The writer may
+ * wait for a lock by then, or for its CPU to get a turn: hence @patience, in
+ * milliseconds.
+ */
+static int lost_after_discard(struct race *race, long patience)
+{
+	unsigned long before;
+	long end;
 
 	must(!discard(race->space, (void *)race->witness, 1));
 	before = race->written;
-	while (race->written < before + 3 && --patience)
-		;
+	end = now_ms() + patience;
+	while (race->written < before + 3)
+		if (now_ms() > end)
+			return 0;
 	/* Two more were made since the discard: the second must be there. */
 	before = race->written;
-	return patience &&
-		*(volatile unsigned long *)race->witness + 1 < before;
+	return *(volatile unsigned long *)race->witness + 1 < before;
 }
 
 TEST_F(discard, no_write_goes_to_a_freed_page)
@@ -393,7 +407,7 @@ TEST_F(discard, no_write_goes_to_a_freed_page)
 
 	must(!pthread_create(&writer, NULL, write_on, &race));
 	for (i = 0; i < 3000 && !late(); i++)
-		lost += lost_after_discard(&race);
+		lost += lost_after_discard(&race, 10);
 	race.stop = 1;
 	pthread_join(writer, NULL);
 	EXPECT_EQ(0, lost);
@@ -428,7 +442,7 @@ TEST_F(discard, no_write_goes_to_a_page_that_two_discard)
 	pthread_join(other, NULL);
 	race.stop = 0;
 	for (i = 0; i < 100; i++)
-		lost += lost_after_discard(&race);
+		lost += lost_after_discard(&race, 10);
 	race.stop = 1;
 	pthread_join(writer, NULL);
 	EXPECT_EQ(0, lost);
@@ -457,7 +471,6 @@ static void *unmap_wide(void *arg)
 	pin(0);
 	race->begun = 1;
 	munmap((void *)race->victim, WIDE * PAGE);
-	race->stop = 1;
 	return NULL;
 }
 
@@ -490,7 +503,7 @@ static int race_with_munmap(int space, char *witness, unsigned int delay)
 	};
 	struct sched_param urgent = { .sched_priority = 1 }, normal = {};
 	pthread_t writer, unmapper;
-	int lost = 0;
+	int lost;
 
 	must(!populate(space, (void *)race.victim, WIDE));
 	must(!pthread_create(&writer, NULL, write_on_there, &race));
@@ -502,12 +515,10 @@ static int race_with_munmap(int space, char *witness, unsigned int delay)
 	wait_for_munmap(&race);
 	if (delay)
 		usleep(delay);
-	while (!race.stop) {
-		lost += lost_after_discard(&race);
-		usleep(20);
-	}
+	lost = lost_after_discard(&race, 60);
 	sched_setscheduler(0, SCHED_OTHER, &normal);
 	pthread_join(unmapper, NULL);
+	race.stop = 1;
 	pthread_join(writer, NULL);
 	return lost;
 }
