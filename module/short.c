@@ -15,7 +15,7 @@
  *
  * It saves the walk to the page table by finding that in the chunk, where the
  * long way has left it. Both hold only for a settled view. i_mmap_rwsem does
- * not keep mremap from moving PTEs and tables; but view_open() unsettles the
+ * not keep mremap from moving single PTEs; but view_open() unsettles the
  * view before the VMA that they are moved to is put on the tree, for which
  * mremap has to wait for this lock.
  *

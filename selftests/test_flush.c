@@ -677,7 +677,7 @@ TEST_F_TIMEOUT(vma, a_million_alternating_pages_are_one, 200)
 		}
 	}
 	/* A byte a page, whatever the pattern, and what it takes to find it. */
-	EXPECT_LE(stats(space).out_state_bytes, MILLION + MILLION / 16);
+	EXPECT_LE(stats(space).out_state_bytes, MILLION + 1024);
 	free(vector);
 	close(space);
 }
