@@ -600,7 +600,7 @@ static void *toggle(void *arg)
 	return NULL;
 }
 
-TEST_F(syscalls, calls_that_race_with_protect_succeed_or_fail_whole)
+TEST_F(syscalls, calls_that_race_with_protect_read_whole_short_or_efault)
 {
 	struct toggler t = { self->space, self->view + PAGE, 0 };
 	unsigned long good = 0, refused = 0, other = 0, i;
@@ -613,7 +613,8 @@ TEST_F(syscalls, calls_that_race_with_protect_succeed_or_fail_whole)
 		n = result(pread(self->file, self->view + PAGE, 64, 0));
 		good += n == 64;
 		refused += n == -EFAULT;
-		other += n != 64 && n != -EFAULT;
+		/* Closed in the middle of the copy, it has done a part. */
+		other += n != -EFAULT && (n < 1 || n > 64);
 	}
 	t.stop = 1;
 	pthread_join(thread, NULL);
