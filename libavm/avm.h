@@ -34,8 +34,8 @@
  * at any value. avm_strerror() tells what an error means and what to do. The
  * errors that <linux/avm.h> lists for every call are not repeated below.
  *
- * Context: unless it is said otherwise, a function is one system call (two
- * for the first avm_trap()), keeps nothing in memory, and may be called from
+ * Context: unless it is said otherwise, a function is one system call, keeps
+ * nothing in memory, and may be called from
  * any thread, from a trap handler and from a signal handler. The library
  * starts no thread and has no state but the table of trap handlers.
  *
@@ -324,8 +324,8 @@ int avm_stats(int space, struct avm_stats *st);
  * @AVM_TRAP_RETRY: the access is to be made again; if its page still forbids
  *	it, the handler is called again
  * @AVM_TRAP_PASS: not mine: the access ends as it would have without avm, in
- *	the SIGSEGV handler that was there before, or in the program's death.
- *	Any value but AVM_TRAP_RETRY counts as this
+ *	the program's SIGSEGV handler or in its death. Any value but
+ *	AVM_TRAP_RETRY counts as this
  */
 enum avm_trap_verdict {
 	AVM_TRAP_RETRY = 0,
@@ -359,45 +359,86 @@ struct avm_trap_info {
  *
  * Context: the thread whose access was denied, between two of its
  * instructions; so a handler takes no lock that this thread may hold there,
- * that of malloc(3) included if the access may be malloc's. On the alternate
- * signal stack if the thread has set one (which then must hold a signal frame
- * for each level of nesting), else on the thread's own. With the signal mask
- * of the interrupted code; errno is restored after it. A handler may itself
- * make accesses that are denied, call any function of this library, and leave
- * by longjmp(3) or siglongjmp(3).
+ * that of malloc(3) included if the access may be malloc's. With the signal
+ * mask of the interrupted code; errno is restored after it, and so is every
+ * register. The x87 unit and MXCSR are in their initial state (with
+ * AVM_TRAP_NOVECTOR: as the interrupted code has them). A handler may itself
+ * make accesses that are denied, take signals, call any function of this
+ * library, and leave by longjmp(3), siglongjmp(3) or a C++ exception (the
+ * interrupted code then needs -fnon-call-exceptions). It is called the same
+ * way by an upcall and by a signal, which is what an upcall falls back to.
  *
  * Return: AVM_TRAP_RETRY or AVM_TRAP_PASS.
  */
 typedef int avm_trap_fn(const struct avm_trap_info *info, void *arg);
 
+/* The @space of avm_trap() for memory that is no view. */
+#define AVM_NO_SPACE		(-1)
+
+/*
+ * Flags of avm_trap(), besides AVM_TRAP_ONSTACK of <linux/avm.h>.
+ *
+ * AVM_TRAP_NOVECTOR: @fn, and all that it calls, uses no x87, MMX, SSE or AVX
+ * register (gcc -mgeneral-regs-only; no function of libc but bare system
+ * calls; those of this library do not). They are then not saved.
+ *
+ * AVM_TRAP_RAISE: pages get AVM_PROT_READ | AVM_PROT_WRITE before @fn is called
+ * for a read or a write: a write barrier needs no call of avm_unprot().
+ */
+#define AVM_TRAP_NOVECTOR	(1u << 16)
+#define AVM_TRAP_RAISE		(1u << 17)
+
 /**
  * avm_trap() - TRAP: have accesses that a page forbids handled
+ * @space: the space; or AVM_NO_SPACE
  * @addr: first byte of a range, a multiple of AVM_PAGE_SIZE
  * @length: bytes, a multiple of AVM_PAGE_SIZE, not 0; must overlap no other
  *	range that is registered
  * @fn: called for each denied access in the range, by any thread
  * @arg: handed to @fn
+ * @flags: AVM_TRAP_ONSTACK, AVM_TRAP_NOVECTOR, AVM_TRAP_RAISE
  *
- * The range is one of addresses, whatever is mapped there: all or part of a
- * view, several of them, or memory that mprotect(2) protects. Accesses that a
- * system call makes are not trapped: it fails with EFAULT.
+ * With a space the range is in one view of it, and accesses come by an upcall
+ * (AVM_IOC_TRAP): without a signal, even if SIGSEGV is blocked or the program
+ * has a handler of its own for it. What cannot be delivered so is by SIGSEGV:
+ * in a thread that is stepped through, in a restartable sequence, with shadow
+ * stacks on, or whose stack cannot be written. The descriptor has to stay open
+ * until avm_untrap(). With AVM_TRAP_ONSTACK handlers run on the alternate
+ * stack of a thread that has set one by sigaltstack(2), without SS_AUTODISARM;
+ * it must hold a frame of some KiB for each level of nesting. Without it they
+ * run on the thread's own stack, below what the interrupted code uses.
+ *
+ * Without a space the range is one of addresses, whatever is mapped there: all
+ * or part of a view, several of them, or memory that mprotect(2) protects;
+ * accesses come by SIGSEGV, on the alternate stack of a thread that has one,
+ * and @flags is 0.
+ *
+ * Accesses that a system call makes are not trapped: it fails with EFAULT.
  *
  * The first call in a process installs a handler of SIGSEGV, and what it does
  * not handle goes to the one that was there before. A program that installs
- * its own later takes the traps away, unless it calls the one it replaced; so
- * does a thread that blocks SIGSEGV: a denied access then kills the program.
+ * its own later takes the traps by signal away, unless it calls the one it
+ * replaced; so does a thread that blocks SIGSEGV: an access that is delivered
+ * by it then kills the program.
+ *
  * The handlers are the process's: a child of fork(2) has them too (though not
- * the views), a program started by execve(2) has not.
+ * the views), a program started by execve(2) has not. Handlers of different
+ * ranges have nothing to do with one another.
  *
  * Context: any thread, and trap handlers. Not async-signal-safe: not to be
  * called from a signal handler, nor from a handler of a trap that a signal
  * handler, or avm_trap() or avm_untrap() itself, took (its stack, say, being
- * a view). The same holds for avm_untrap().
+ * a view). The same holds for avm_untrap(). One system call, and two more the
+ * first time.
  *
- * Return: 0; -EINVAL (range not whole pages, empty or wrapping; @fn NULL);
- * -EEXIST (overlaps a range that is registered); -ENOMEM.
+ * Return: 0; -EINVAL (range not whole pages, empty or wrapping; @fn NULL; an
+ * unknown flag, or one without a space); -EEXIST (overlaps a range that is
+ * registered); -ENOSPC (4,096 ranges in the view); -ENXIO (the range is not in
+ * one view of @space); -EACCES (AVM_TRAP_RAISE, and the view may not be
+ * written); -ENOMEM.
  */
-int avm_trap(void *addr, size_t length, avm_trap_fn *fn, void *arg);
+int avm_trap(int space, void *addr, size_t length, avm_trap_fn *fn, void *arg,
+	     unsigned int flags);
 
 /**
  * avm_untrap() - take a handler away
@@ -406,9 +447,11 @@ int avm_trap(void *addr, size_t length, avm_trap_fn *fn, void *arg);
  * A handler that runs in another thread, or is just being called there, is
  * not waited for: keep what @arg points to until no thread can be in it.
  *
- * Context: as of avm_trap(). No system call.
+ * Context: as of avm_trap(). One system call where the range was registered
+ * with a space, else none.
  *
- * Return: 0; -ENOENT (no range that was registered begins at @addr).
+ * Return: 0; -ENOENT (no range that was registered begins at @addr); -EBADF
+ * (the space was closed before: then the handler stays registered).
  */
 int avm_untrap(void *addr);
 

@@ -18,10 +18,32 @@ int avm_sys_map(int fd, uint64_t offset, size_t length, int prot, void **out);
 int avm_sys_unmap(void *addr, size_t length);
 void *avm_sys_pages(size_t length);
 
-/* trap.c: @return whether a handler took the access; safe in any signal. */
-bool avm_trap_dispatch(void *addr, unsigned int access);
+/*
+ * trap.c: call the handler of an address; safe in any signal. @saved: the x87
+ * and vector registers of the interrupted code are. *@space becomes what the
+ * handler was registered with.
+ */
+enum avm_dispatch {
+	AVM_DISPATCH_NONE,	/* there is no handler */
+	AVM_DISPATCH_PASS,	/* it does not want the access */
+	AVM_DISPATCH_RETRY
+};
+
+enum avm_dispatch avm_trap_dispatch(void *addr, unsigned int access,
+				    bool saved, int *space);
 
 /* signal.c: bring denied accesses to avm_trap_dispatch(). Once a process. */
 int avm_signal_install(void);
+/* The next SIGSEGV of this thread, if it is that of @ip and @addr, is passed. */
+void avm_signal_expect(uintptr_t ip, uintptr_t addr);
+/* End the program as by a fault at @addr. */
+void avm_signal_die(uintptr_t addr);
+
+/* upcall.c: the same without signals. */
+void avm_upcall_prepare(void);	/* once a process, before the first handler */
+int avm_upcall_register(const struct avm_trap *trap, int space);
+/* Call a handler that may use vector registers. */
+int avm_call_vector(const struct avm_trap_info *info, void *arg,
+		    avm_trap_fn *fn);
 
 #endif /* AVM_INTERNAL_H */

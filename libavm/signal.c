@@ -107,15 +107,67 @@ static void give_on(int sig, siginfo_t *info, void *context)
 	}
 }
 
+/*
+ * The access that a handler, called by an upcall, has just passed in this
+ * thread: it is not to be asked again. (Initial-exec: without a call that may
+ * allocate.)
+ */
+static __thread struct {
+	uintptr_t ip;
+	uintptr_t addr;
+} passed __attribute__((tls_model("initial-exec")));
+
+void avm_signal_expect(uintptr_t ip, uintptr_t addr)
+{
+	passed.ip = ip;
+	passed.addr = addr;
+}
+
+static bool was_passed(const siginfo_t *info, const ucontext_t *context)
+{
+	if (passed.addr != (uintptr_t)info->si_addr ||
+	    passed.ip != (uintptr_t)context->uc_mcontext.gregs[REG_RIP])
+		return false;
+	avm_signal_expect(0, 0);
+	return true;
+}
+
+static bool take(const siginfo_t *info, const ucontext_t *context)
+{
+	int space;
+
+	return is_denied_access(info, context) &&
+	       !was_passed(info, context) &&
+	       avm_trap_dispatch(info->si_addr, access_kind(context), true,
+				 &space) == AVM_DISPATCH_RETRY;
+}
+
 static void on_signal(int sig, siginfo_t *info, void *context)
 {
 	int saved_errno = errno;
-	bool handled = is_denied_access(info, context) &&
-		       avm_trap_dispatch(info->si_addr, access_kind(context));
+	bool handled = take(info, context);
 
 	errno = saved_errno;
 	if (!handled)
 		give_on(sig, info, context);
+}
+
+void avm_signal_die(uintptr_t addr)
+{
+	siginfo_t info = {
+		.si_signo = SIGSEGV,
+		.si_code = SEGV_MAPERR,
+		.si_addr = (void *)addr,
+	};
+	struct sigaction action = { .sa_handler = SIG_DFL };
+	sigset_t only;
+
+	sigaction(SIGSEGV, &action, NULL);
+	sigemptyset(&only);
+	sigaddset(&only, SIGSEGV);
+	syscall(SYS_rt_tgsigqueueinfo, getpid(), syscall(SYS_gettid), SIGSEGV,
+		&info);
+	pthread_sigmask(SIG_UNBLOCK, &only, NULL);
 }
 
 /*

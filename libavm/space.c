@@ -16,7 +16,7 @@
  * enough to change the number here.)
  */
 static_assert(sizeof(struct avm_query) == 40, "avm_query(): see above");
-static_assert(sizeof(struct avm_stats) == 96, "avm_stats(): see above");
+static_assert(sizeof(struct avm_stats) == 104, "avm_stats(): see above");
 
 int avm_open(void)
 {

@@ -3,8 +3,9 @@
  * libavm: TRAP: which handler an address belongs to.
  *
  * Owns the table of handlers, the library's only state. Knows nothing of how
- * a denied access gets here: that is signal.c's business, and the caller of
- * avm_trap_dispatch() sees to whatever has to follow an access nobody takes.
+ * a denied access gets here: that is the business of upcall.c and signal.c,
+ * and the caller of avm_trap_dispatch() sees to whatever has to follow an
+ * access nobody takes.
  *
  * The table is read at any moment: in a signal handler, nested, in a thread
  * that is just changing the table itself, by handlers that never return. So
@@ -36,6 +37,8 @@ struct entry {
 	atomic_uintptr_t end;
 	entry_fn fn;
 	atomic_uintptr_t arg;
+	atomic_int space;
+	atomic_uint flags;
 };
 
 /* A copy of one, which nobody else can change. */
@@ -44,6 +47,8 @@ struct handler {
 	uintptr_t end;
 	avm_trap_fn *fn;
 	void *arg;
+	int space;
+	unsigned int flags;
 };
 
 /*
@@ -103,6 +108,8 @@ static bool search(const struct table *t, uintptr_t addr, struct handler *h)
 	h->end = get(t->entries[i].end);
 	h->fn = get(t->entries[i].fn);
 	h->arg = (void *)get(t->entries[i].arg);
+	h->space = get(t->entries[i].space);
+	h->flags = get(t->entries[i].flags);
 	return h->start <= addr && addr < h->end;
 }
 
@@ -122,17 +129,25 @@ static bool find(uintptr_t addr, struct handler *h)
 	return found;
 }
 
-bool avm_trap_dispatch(void *addr, unsigned int access)
+enum avm_dispatch avm_trap_dispatch(void *addr, unsigned int access,
+				    bool saved, int *space)
 {
 	struct avm_trap_info info = { .addr = addr, .access = access };
 	struct handler h;
+	int verdict;
 
 	if (!find((uintptr_t)addr, &h))
-		return false;
+		return AVM_DISPATCH_NONE;
 	info.view = (void *)h.start;
 	info.length = h.end - h.start;
+	*space = h.space;
 	/* May never return. */
-	return h.fn(&info, h.arg) == AVM_TRAP_RETRY;
+	if (saved || h.flags & AVM_TRAP_NOVECTOR)
+		verdict = h.fn(&info, h.arg);
+	else
+		verdict = avm_call_vector(&info, h.arg, h.fn);
+	return verdict == AVM_TRAP_RETRY ? AVM_DISPATCH_RETRY :
+					   AVM_DISPATCH_PASS;
 }
 
 static struct table *current_table(void)
@@ -191,7 +206,19 @@ static void copy(struct table *to, size_t to_index, const struct table *from,
 		set(d->end, get(s->end));
 		set(d->fn, get(s->fn));
 		set(d->arg, get(s->arg));
+		set(d->space, get(s->space));
+		set(d->flags, get(s->flags));
 	}
+}
+
+static void fill(struct entry *e, const struct handler *h)
+{
+	set(e->start, h->start);
+	set(e->end, h->end);
+	set(e->fn, h->fn);
+	set(e->arg, (uintptr_t)h->arg);
+	set(e->space, h->space);
+	set(e->flags, h->flags);
 }
 
 static int insert(const struct handler *h)
@@ -209,32 +236,26 @@ static int insert(const struct handler *h)
 		return ret;
 	to = begin_change();
 	copy(to, 0, from, 0, i);
-	set(to->entries[i].start, h->start);
-	set(to->entries[i].end, h->end);
-	set(to->entries[i].fn, h->fn);
-	set(to->entries[i].arg, (uintptr_t)h->arg);
+	fill(&to->entries[i], h);
 	copy(to, i + 1, from, i, count - i);
 	set(to->count, count + 1);
 	publish();
 	return 0;
 }
 
-static int delete(uintptr_t start)
+static void delete(uintptr_t start)
 {
 	const struct table *from = current_table();
 	size_t count = get(from->count);
 	size_t i = position(from, start);
 	struct table *to;
 
-	if (i == count || get(from->entries[i].start) != start)
-		return -ENOENT;
 	/* There is room: before the last change it held one fewer, or more. */
 	to = begin_change();
 	copy(to, 0, from, 0, i);
 	copy(to, i, from, i + 1, count - 1 - i);
 	set(to->count, count - 1);
 	publish();
-	return 0;
 }
 
 static void lock(void)
@@ -259,6 +280,7 @@ static int prepare(void)
 		fork_handled = true;
 	}
 	if (!installed) {
+		avm_upcall_prepare();
 		ret = avm_signal_install();
 		if (ret)
 			return ret;
@@ -267,33 +289,91 @@ static int prepare(void)
 	return 0;
 }
 
-int avm_trap(void *addr, size_t length, avm_trap_fn *fn, void *arg)
+/*
+ * Tell the kernel, if it is to make upcalls. The table has the handler by then,
+ * and has it until the kernel has been told to stop.
+ */
+static int upcalls_on(const struct handler *h)
+{
+	struct avm_trap trap = {
+		.size = sizeof(trap),
+		.flags = h->flags & AVM_TRAP_ONSTACK,
+		.addr = h->start,
+		.length = h->end - h->start,
+		.raise = h->flags & AVM_TRAP_RAISE ?
+			AVM_PROT_READ | AVM_PROT_WRITE : AVM_PROT_NONE,
+	};
+
+	return h->space < 0 ? 0 : avm_upcall_register(&trap, h->space);
+}
+
+static int upcalls_off(const struct handler *h)
+{
+	struct avm_trap trap = {
+		.size = sizeof(trap),
+		.addr = h->start,
+		.length = h->end - h->start,
+	};
+	int ret;
+
+	if (h->space < 0)
+		return 0;
+	ret = avm_sys_ioctl(h->space, AVM_IOC_TRAP, &trap);
+	/* It has gone with the view, or this is a child, which has none. */
+	return ret == -ENXIO || ret == -ENOENT ? 0 : ret;
+}
+
+static bool valid(const struct handler *h)
+{
+	const unsigned int known = AVM_TRAP_ONSTACK | AVM_TRAP_NOVECTOR |
+				   AVM_TRAP_RAISE;
+
+	return h->fn && h->start % AVM_PAGE_SIZE == 0 &&
+	       h->end % AVM_PAGE_SIZE == 0 && h->end > h->start &&
+	       !(h->flags & ~known) && (h->space >= 0 || !h->flags) &&
+	       h->space >= AVM_NO_SPACE;
+}
+
+int avm_trap(int space, void *addr, size_t length, avm_trap_fn *fn, void *arg,
+	     unsigned int flags)
 {
 	struct handler h = {
 		.start = (uintptr_t)addr,
 		.end = (uintptr_t)addr + length,
 		.fn = fn,
 		.arg = arg,
+		.space = space,
+		.flags = flags,
 	};
 	int ret;
 
-	if (!fn || h.start % AVM_PAGE_SIZE || length % AVM_PAGE_SIZE ||
-	    h.end <= h.start)
+	if (!valid(&h))
 		return -EINVAL;
 	lock();
 	ret = prepare();
 	if (!ret)
 		ret = insert(&h);
+	if (!ret) {
+		ret = upcalls_on(&h);
+		if (ret)
+			delete(h.start);
+	}
 	unlock();
 	return ret;
 }
 
 int avm_untrap(void *addr)
 {
-	int ret;
+	struct handler h;
+	int ret = -ENOENT;
 
 	lock();
-	ret = delete((uintptr_t)addr);
+	if (search(current_table(), (uintptr_t)addr, &h) &&
+	    h.start == (uintptr_t)addr) {
+		ret = upcalls_off(&h);
+		if (!ret)
+			delete(h.start);
+	}
 	unlock();
 	return ret;
 }

@@ -11,7 +11,11 @@
 
 #include <linux/mm.h>
 #include <linux/mmu_notifier.h>
+#include <linux/sched.h>
 #include <linux/version.h>
+#ifdef CONFIG_X86_USER_SHADOW_STACK
+#include <asm/prctl.h>
+#endif
 
 #ifndef CONFIG_X86_64
 #error "avm supports x86-64 only"
@@ -58,6 +62,16 @@ static inline void avm_notifier_range_init(struct mmu_notifier_range *range,
 #endif
 #ifdef CONFIG_MMU_NOTIFIER
 	range->flags |= MMU_NOTIFIER_RANGE_BLOCKABLE;
+#endif
+}
+
+/* Whether the thread's returns are checked (user shadow stacks: 6.6). */
+static inline bool avm_shadow_stack(void)
+{
+#ifdef CONFIG_X86_USER_SHADOW_STACK
+	return current->thread.features & ARCH_SHSTK_SHSTK;
+#else
+	return false;
 #endif
 }
 

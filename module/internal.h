@@ -12,6 +12,7 @@
  *
  *	space->map2_lock	mutex
  *	  mm->mmap_lock (or the VMA's own lock, in a fault)	(f)
+ *	    space->trap_lock	mutex
  *	    space->discard_lock	mutex				(f)
  *	      mapping->i_mmap_rwsem
  *	        page-table lock	spinlock, see pte.c		(f)
@@ -68,6 +69,7 @@
 struct avm_counters {
 	u64 faults;
 	u64 traps;
+	u64 upcalls;
 	u64 allocated;
 	u64 discarded;
 	u64 flushes;
@@ -96,6 +98,7 @@ struct avm_counters {
  * @map2_lock: one AVM_IOC_MAP2 at a time
  * @map2_task: who is in AVM_IOC_MAP2; written under @map2_lock
  * @map2_prot: protection that its view begins with; the same
+ * @trap_lock: guards view->traps of every view, against other writers
  * @counters: per CPU, for AVM_IOC_STATS
  */
 struct avm_space {
@@ -114,6 +117,7 @@ struct avm_space {
 	struct mutex map2_lock;		/* outside of mmap_lock */
 	struct task_struct *map2_task;
 	u8 map2_prot;
+	struct mutex trap_lock;		/* inside of mmap_lock */
 	struct avm_counters __percpu *counters;
 };
 
@@ -134,6 +138,7 @@ struct avm_space {
  * @chunk0: what to add to an address in units of PMD_SIZE for its chunk, while
  *	the view is settled
  * @state: chunk to the state of its pages; see state.c
+ * @traps: what AVM_IOC_TRAP has registered; see trap.c
  * @pgprot: flags of a PTE for each AVM_PROT_* that exists, as the mapping has
  *	them; 0 for the others
  * @pgprot_old: the same for a page that nobody has accessed yet
@@ -146,6 +151,7 @@ struct avm_view {
 	u16 skew;
 	unsigned long chunk0;
 	struct avm_index state;
+	struct avm_traps __rcu *traps;
 	pgprot_t pgprot[AVM_PROT_RWX + 1];
 	pgprot_t pgprot_old[AVM_PROT_RWX + 1];
 };
@@ -226,6 +232,9 @@ static inline unsigned int avm_state_room(struct avm_view *view, pgoff_t pgoff)
 {
 	return AVM_CHUNK_PAGES - ((pgoff + view->skew) & (AVM_CHUNK_PAGES - 1));
 }
+
+/* symbol.c */
+void *avm_symbol(const char *name);
 
 /* tlb.c */
 
@@ -321,7 +330,7 @@ unsigned long avm_step_set(struct avm_step *step, struct vm_area_struct *vma,
 bool avm_pte_lock(struct avm_step *step);
 bool avm_pte_lock_again(struct avm_step *step);
 void avm_pte_unlock(struct avm_step *step);
-int avm_pte_map(struct avm_step *step, u8 need);
+int avm_pte_map(struct avm_step *step, u8 prot);
 void avm_pte_protect(struct avm_step *step, unsigned int first, unsigned int n,
 		     u8 prot, struct avm_tlb *tlb);
 unsigned int avm_pte_protect_ranges(struct avm_step *step,
@@ -339,6 +348,62 @@ static inline unsigned int avm_step_pages(const struct avm_step *step)
 {
 	return (step->end - step->addr) >> PAGE_SHIFT;
 }
+
+/* trap.c */
+
+/**
+ * struct avm_trap_entry - what AVM_IOC_TRAP registers for some pages
+ * @first: number of the first page in the space
+ * @end: number after the last
+ * @target: what their traps come to
+ */
+struct avm_trap_entry {
+	pgoff_t first;
+	pgoff_t end;
+	struct avm_trap_target {
+		unsigned long entry;	/* user code to go on at */
+		u64 arg;		/* handed to it */
+		u8 raise;		/* AVM_PROT_* to add before */
+		bool onstack;		/* on the alternate stack */
+	} target;
+};
+
+struct avm_traps {
+	struct rcu_head rcu;
+	unsigned int n;
+	struct avm_trap_entry entries[];
+};
+
+int avm_trap(struct avm_space *space, const struct avm_trap *arg);
+unsigned int avm_trap_position(const struct avm_traps *traps, pgoff_t pgoff);
+void avm_trap_destroy(struct avm_view *view);
+
+/*
+ * The registration of a page, if it has one. Under a page-table lock, which
+ * is a read-side critical section of RCU, too.
+ */
+static __always_inline bool avm_trap_find(struct avm_view *view, pgoff_t pgoff,
+					  struct avm_trap_target *found)
+{
+	struct avm_traps *traps = rcu_dereference_sched(view->traps);
+	unsigned int i;
+
+	if (!traps)
+		return false;
+	i = likely(traps->n == 1) ? 0 : avm_trap_position(traps, pgoff);
+	if (i >= traps->n || pgoff < traps->entries[i].first ||
+	    pgoff >= traps->entries[i].end)
+		return false;
+	*found = traps->entries[i].target;
+	return true;
+}
+
+/* upcall.c */
+int avm_upcall_setup(void);
+void avm_upcall_teardown(void);
+vm_fault_t avm_upcall(const struct vm_fault *vmf,
+		      const struct avm_trap_target *trap, u8 access);
+long avm_trap_pass(struct file *file, const void __user *from);
 
 /* ioctl.c */
 long avm_device_ioctl(struct file *file, unsigned int cmd, unsigned long arg);

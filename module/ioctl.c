@@ -21,6 +21,7 @@ union arg {
 	struct avm_scan scan;
 	struct avm_map2 map2;
 	struct avm_stats stats;
+	struct avm_trap trap;
 };
 
 struct command {
@@ -48,7 +49,7 @@ static long run_query(struct file *file, union arg *arg)
 {
 	arg->query.out_abi_version = AVM_ABI_VERSION;
 	arg->query.out_page_size = PAGE_SIZE;
-	arg->query.out_features = AVM_FEATURE_SIGNAL;
+	arg->query.out_features = AVM_FEATURE_SIGNAL | AVM_FEATURE_UPCALL;
 	arg->query.out_max_size = AVM_MAX_SIZE;
 	arg->query.out_max_ranges = AVM_MAX_RANGES;
 	return 0;
@@ -89,6 +90,11 @@ static long run_stats(struct file *file, union arg *arg)
 	return avm_space_stats(avm_space_of(file), &arg->stats);
 }
 
+static long run_trap(struct file *file, union arg *arg)
+{
+	return avm_trap(avm_space_of(file), &arg->trap);
+}
+
 static const struct command query_command =
 	COMMAND(AVM_IOC_QUERY, avm_query, out_reserved,
 		offsetof(struct avm_query, out_abi_version), 0, run_query);
@@ -97,22 +103,26 @@ static const struct command create_command =
 	COMMAND(AVM_IOC_CREATE, avm_create, length, sizeof(struct avm_create),
 		0, run_create);
 
-/* In the order of their numbers, from AVM_IOC_PROTECT on. */
+#define SPACE_COMMAND(_cmd, ...)					\
+	[_IOC_NR(_cmd) - _IOC_NR(AVM_IOC_PROTECT)] = COMMAND(_cmd, __VA_ARGS__)
+
 static const struct command space_commands[] = {
-	COMMAND(AVM_IOC_PROTECT, avm_batch, out_bytes,
+	SPACE_COMMAND(AVM_IOC_PROTECT, avm_batch, out_bytes,
 		offsetof(struct avm_batch, out_done), 0, run_protect),
-	COMMAND(AVM_IOC_DISCARD, avm_batch, out_bytes,
+	SPACE_COMMAND(AVM_IOC_DISCARD, avm_batch, out_bytes,
 		offsetof(struct avm_batch, out_done), 0, run_discard),
-	COMMAND(AVM_IOC_POPULATE, avm_batch, out_bytes,
+	SPACE_COMMAND(AVM_IOC_POPULATE, avm_batch, out_bytes,
 		offsetof(struct avm_batch, out_done), 0, run_populate),
-	COMMAND(AVM_IOC_SCAN, avm_scan, out_spans,
+	SPACE_COMMAND(AVM_IOC_SCAN, avm_scan, out_spans,
 		offsetof(struct avm_scan, out_pages),
 		AVM_SCAN_BITMAP | AVM_SCAN_RANGES | AVM_SCAN_PROTECT,
 		run_scan),
-	COMMAND(AVM_IOC_MAP2, avm_map2, out_addr,
+	SPACE_COMMAND(AVM_IOC_MAP2, avm_map2, out_addr,
 		offsetof(struct avm_map2, out_addr), AVM_MAP2_FIXED, run_map2),
-	COMMAND(AVM_IOC_STATS, avm_stats, out_flushed_pages,
+	SPACE_COMMAND(AVM_IOC_STATS, avm_stats, out_upcalls,
 		offsetof(struct avm_stats, out_length), 0, run_stats),
+	SPACE_COMMAND(AVM_IOC_TRAP, avm_trap, reserved, sizeof(struct avm_trap),
+		      AVM_TRAP_ONSTACK, run_trap),
 };
 
 /*
@@ -187,6 +197,16 @@ static long run(const struct command *command, struct file *file,
 	return copy_out(&arg, user, size, command) ?: ret;
 }
 
+/*
+ * The number of a command has the size of its structure, which may have grown
+ * since the program was built, or may be larger than what is known here: the
+ * structure itself says what it is.
+ */
+static bool is_command(unsigned int cmd, unsigned int known)
+{
+	return !((cmd ^ known) & ~IOCSIZE_MASK);
+}
+
 /**
  * avm_device_ioctl() - ioctl(2) on /dev/avm
  * @file: the device
@@ -195,9 +215,9 @@ static long run(const struct command *command, struct file *file,
  */
 long avm_device_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 {
-	if (cmd == AVM_IOC_QUERY)
+	if (is_command(cmd, AVM_IOC_QUERY))
 		return run(&query_command, file, (void __user *)arg);
-	if (cmd == AVM_IOC_CREATE)
+	if (is_command(cmd, AVM_IOC_CREATE))
 		return run(&create_command, file, (void __user *)arg);
 	return -ENOTTY;
 }
@@ -212,17 +232,19 @@ long avm_space_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 {
 	unsigned int nr;
 
-	/* The one whose argument is no address of a structure. */
+	/* Those whose argument is not a structure with a size and flags. */
 	if (cmd == AVM_IOC_PROTECT_PAGE)
 		return avm_protect_page(file->private_data, arg);
+	if (unlikely(cmd == AVM_IOC_TRAP_PASS))
+		return avm_trap_pass(file, (void __user *)arg);
 	nr = _IOC_NR(cmd) - _IOC_NR(AVM_IOC_PROTECT);
 	if (nr < ARRAY_SIZE(space_commands)) {
 		nr = array_index_nospec(nr, ARRAY_SIZE(space_commands));
-		if (space_commands[nr].cmd == cmd)
+		if (is_command(cmd, space_commands[nr].cmd))
 			return run(&space_commands[nr], file,
 				   (void __user *)arg);
 	}
-	if (cmd == AVM_IOC_QUERY)
+	if (is_command(cmd, AVM_IOC_QUERY))
 		return run(&query_command, file, (void __user *)arg);
 	return -ENOTTY;
 }

@@ -25,7 +25,7 @@ static int __init avm_init(void)
 {
 	int err;
 
-	err = avm_tlb_setup();
+	err = avm_tlb_setup() ?: avm_upcall_setup();
 	if (err)
 		return err;
 	err = avm_index_setup();
@@ -55,6 +55,7 @@ index_teardown:
 static void __exit avm_exit(void)
 {
 	misc_deregister(&device);
+	avm_upcall_teardown();
 	avm_view_teardown();
 	avm_state_teardown();
 	avm_index_teardown();

@@ -252,29 +252,26 @@ static noinline void map_page_ahead(struct avm_step *step, unsigned int i, u8 pr
 /**
  * avm_pte_map() - resolve a fault
  * @step: one page, locked
- * @need: AVM_PROT_* that the access takes
+ * @prot: its protection, which allows the access; at least what its PTE has,
+ *	and no more but for read and write: so nothing has to be flushed
  *
- * Return: 0 when the access can be tried again; -EACCES when its protection
- * forbids it; -ENOENT when the page has no frame, -EBUSY when its frame is
- * being discarded, -EAGAIN when there is no page table; -EIO when something
- * that is not ours stands in the PTE.
+ * Return: 0 when the access can be tried again. Else nothing was done: -ENOENT
+ * when the page has no frame, -EBUSY when its frame is being discarded,
+ * -EAGAIN when there is no page table; -EIO when something that is not ours
+ * stands in the PTE.
  */
-int avm_pte_map(struct avm_step *step, u8 need)
+int avm_pte_map(struct avm_step *step, u8 prot)
 {
-	u8 prot = state_of(step, 0) & AVM_STATE_PROT;
-	pteval_t want;
+	pteval_t want = pgprot_val(step->view->pgprot[prot]);
 	void *frame;
 	pte_t old;
 
 	lockdep_assert_held(step->ptl);
-	if (need & ~prot)
-		return -EACCES;
 	if (!step->pte)
 		return -EAGAIN;
 	old = ptep_get(step->pte);
 	if (pte_present(old)) {
 		/* A first write, or a fault that another thread resolved. */
-		want = pgprot_val(step->view->pgprot[prot]);
 		while (!exchange(step->pte, &old, pte_with(old, want)))
 			;
 		return 0;
@@ -286,8 +283,7 @@ int avm_pte_map(struct avm_step *step, u8 need)
 		return -ENOENT;
 	if (xa_is_value(frame))
 		return -EBUSY;
-	set_frame(step->mm, step->addr, step->pte, frame,
-		  step->view->pgprot[prot]);
+	set_frame(step->mm, step->addr, step->pte, frame, __pgprot(want));
 	return 0;
 }
 

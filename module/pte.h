@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * pte.h - the edit of one PTE, for pte.c, short.c and scan.c to have inline
+ * pte.h - the edit of one PTE, for pte.c, short.c, scan.c and view.c to have
+ *	inline
  *
  * The rules are at the head of pte.c.
  */
@@ -133,6 +134,33 @@ protect_page(struct avm_space *space, struct mm_struct *mm, unsigned long addr,
 		while (!exchange(ptep, &old, pte_with(old, want)))
 			;
 	return bits_of(old) & _PAGE_ACCESSED ? PROTECTED_CACHED : PROTECTED_OLD;
+}
+
+/*
+ * avm_pte_lock() for one page of a fault, without the walk, where the long way
+ * has left the page table in the chunk. That holds for a settled view (see
+ * short.c); here it is the VMA's lock, or mmap_lock, that keeps it so.
+ */
+static __always_inline bool lock_near(struct avm_step *step)
+{
+	struct avm_view *view = step->view;
+	struct avm_chunk *chunk;
+	pte_t *table;
+
+	chunk = avm_state_chunk(view,
+				(step->addr >> PMD_SHIFT) + view->chunk0);
+	if (!chunk || READ_ONCE(view->forbidden) & AVM_UNSETTLED)
+		return false;
+	/* Who sees the table sees its lock: pairs with pte.c. */
+	table = smp_load_acquire(&chunk->table);
+	if (!table)
+		return false;
+	step->ptl = chunk->ptl;
+	step->pte = table + pte_index(step->addr);
+	step->state.bytes = chunk->bytes + pte_index(step->addr);
+	spin_lock(step->ptl);
+	__release(step->ptl);	/* sparse: held until avm_pte_unlock() */
+	return true;
 }
 
 static __always_inline u8 state_of(const struct avm_step *step, unsigned int i)

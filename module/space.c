@@ -144,6 +144,7 @@ static struct avm_space *space_alloc(u64 length)
 	INIT_LIST_HEAD(&space->parked);
 	mutex_init(&space->discard_lock);
 	mutex_init(&space->map2_lock);
+	mutex_init(&space->trap_lock);
 	space->pages = length >> PAGE_SHIFT;
 	avm_index_init(&space->frames, AVM_INDEX_LARGE, space->pages);
 	space->user = get_uid(current_user());
@@ -249,6 +250,7 @@ int avm_space_stats(struct avm_space *space, struct avm_stats *arg)
 		arg->out_discarded += READ_ONCE(c->discarded);
 		arg->out_flushes += READ_ONCE(c->flushes);
 		arg->out_flushed_pages += READ_ONCE(c->flushed_pages);
+		arg->out_upcalls += READ_ONCE(c->upcalls);
 	}
 	return 0;
 }

@@ -30,20 +30,16 @@
  * flushes all of it, as for two munmaps at once (mm->tlb_flush_pending), and a
  * discard looks for the parked debts of the space and flushes their mms.
  */
-#define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
-
-#include <linux/kprobes.h>
+#include <linux/mm.h>
 #include <linux/mm_inline.h>
 #include <linux/static_call.h>
-#include <asm/ibt.h>
 #include <asm/tlbflush.h>
 
 #include "internal.h"
 
 /*
  * Never called: they give the static calls their types, and a target until
- * load. (Static calls, because they are direct: nobody takes the address of
- * these functions, so that with IBT an indirect call of one is an exception.)
+ * load.
  */
 static void flush_unresolved(struct mm_struct *mm, unsigned long start,
 			     unsigned long end, unsigned int stride_shift,
@@ -67,34 +63,6 @@ DEFINE_STATIC_CALL(avm_notifier_start, notifier_start_unresolved);
 DEFINE_STATIC_CALL(avm_notifier_end, notifier_end_unresolved);
 #endif
 
-/*
- * Address of a kernel function that is exported to no module. A kprobe that
- * is never armed resolves it; where functions begin with ENDBR the probe
- * stands behind that, and the function is 4 bytes before.
- */
-static void *resolve(const char *name)
-{
-	struct kprobe probe = {
-		.symbol_name = name,
-		.flags = KPROBE_FLAG_DISABLED,
-	};
-	void *addr;
-	int err;
-
-	err = register_kprobe(&probe);
-	if (err) {
-		pr_err("cannot find %s in this kernel (error %d): is it built with CONFIG_KPROBES and CONFIG_KALLSYMS?\n",
-		       name, err);
-		return NULL;
-	}
-	addr = probe.addr;
-	unregister_kprobe(&probe);
-	if (IS_ENABLED(CONFIG_X86_KERNEL_IBT) &&
-	    is_endbr(*(u32 *)(addr - ENDBR_INSN_SIZE)))
-		addr -= ENDBR_INSN_SIZE;
-	return addr;
-}
-
 /**
  * avm_tlb_setup() - find the functions that flush, at load
  *
@@ -102,10 +70,10 @@ static void *resolve(const char *name)
  */
 int avm_tlb_setup(void)
 {
-	void *flush = resolve("flush_tlb_mm_range");
+	void *flush = avm_symbol("flush_tlb_mm_range");
 #ifdef CONFIG_MMU_NOTIFIER
-	void *start = resolve("__mmu_notifier_invalidate_range_start");
-	void *end = resolve("__mmu_notifier_invalidate_range_end");
+	void *start = avm_symbol("__mmu_notifier_invalidate_range_start");
+	void *end = avm_symbol("__mmu_notifier_invalidate_range_end");
 
 	if (!start || !end)
 		return -ENOENT;

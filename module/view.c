@@ -23,11 +23,13 @@
 #include <linux/sched/signal.h>
 
 #include "internal.h"
+#include "pte.h"
 
 static struct kmem_cache *view_cache;
 
 static void view_free(struct avm_view *view)
 {
+	avm_trap_destroy(view);
 	avm_state_destroy(view);
 	atomic_long_dec(&view->space->views);
 	kmem_cache_free(view_cache, view);
@@ -73,37 +75,98 @@ static u8 access_needs(unsigned int flags)
 	return AVM_PROT_READ;
 }
 
-/*
- * Try to map the page. In user mode an access that is denied becomes SIGSEGV
- * with the exact address, from a system call EFAULT: core mm sees to both.
- */
-static vm_fault_t try_map(struct vm_fault *vmf, struct avm_step *step, int *err)
-{
-	struct avm_space *space = step->view->space;
-	u8 need = access_needs(vmf->flags);
+/* A touch of a page. */
+struct touch {
+	struct vm_fault *vmf;
+	u8 need;		/* AVM_PROT_* that the access takes */
+	struct avm_step step;
+	struct avm_trap_target trap;
+};
 
-	if (avm_pte_lock(step)) {
-		*err = avm_pte_map(step, need);
-		avm_pte_unlock(step);
-	} else {
-		*err = -EAGAIN;
-	}
-	if (!*err) {
-		avm_count(space, faults, 1);
-		return VM_FAULT_NOPAGE;
-	}
-	if (*err == -EACCES) {
-		avm_count(space, traps, 1);
-		return VM_FAULT_SIGSEGV;
-	}
-	return 0;
+static __always_inline bool touch_begin(struct touch *touch,
+					struct vm_fault *vmf)
+{
+	struct vm_area_struct *vma = vmf->vma;
+	struct avm_step *step = &touch->step;
+
+	if (unlikely(vma->vm_flags & VM_UFFD_WP))
+		return false;
+	touch->vmf = vmf;
+	touch->need = access_needs(vmf->flags);
+	/* What avm_step_set() does for one page. */
+	step->view = vma->vm_private_data;
+	step->mm = vma->vm_mm;
+	step->addr = vmf->address & PAGE_MASK;
+	step->end = step->addr + PAGE_SIZE;
+	step->pgoff = vmf->pgoff;
+	return true;
 }
 
-static void step_of_fault(struct vm_fault *vmf, struct avm_step *step)
+/*
+ * A denied access. In user mode it becomes an upcall, or SIGSEGV with the
+ * exact address, from a system call EFAULT: core mm sees to the latter two.
+ */
+static vm_fault_t deny(struct touch *touch, bool registered)
 {
-	unsigned long addr = vmf->address & PAGE_MASK;
+	u8 others = touch->need & ~AVM_PROT_READ;
 
-	avm_step_set(step, vmf->vma, addr, addr + PAGE_SIZE);
+	avm_count(touch->step.view->space, traps, 1);
+	if (!registered)
+		return VM_FAULT_SIGSEGV;
+	return avm_upcall(touch->vmf, &touch->trap, others ?: AVM_PROT_READ);
+}
+
+/*
+ * With the page locked: map it, or, where its protection forbids the access,
+ * see what is registered for it; @denied and @registered say so. A page that
+ * is raised is mapped or left as it was.
+ *
+ * Return: 0; -EACCES when the access is denied and nothing raised; -ENODATA
+ * when the page has to have a byte to be raised; or as avm_pte_map().
+ */
+static __always_inline int map_locked(struct touch *touch, bool *denied,
+				      bool *registered)
+{
+	struct avm_step *step = &touch->step;
+	u8 prot = state_of(step, 0) & AVM_STATE_PROT;
+	u8 raise = 0;
+	int err;
+
+	*denied = touch->need & ~prot;
+	if (*denied) {
+		*registered = touch->vmf->flags & FAULT_FLAG_USER &&
+			      avm_trap_find(step->view, step->pgoff,
+					    &touch->trap);
+		if (!*registered || touch->need & ~touch->trap.raise)
+			return -EACCES;
+		if (!step->state.bytes)
+			return -ENODATA;
+		raise = touch->trap.raise;
+	}
+	err = avm_pte_map(step, prot | raise);
+	if (!err && raise)
+		*step->state.bytes |= raise;
+	return err;
+}
+
+/* Try to map the page: what ends the fault, or 0 and why not. */
+static __always_inline vm_fault_t try_map(struct touch *touch, int *err)
+{
+	struct avm_step *step = &touch->step;
+	bool denied, registered;
+
+	if (!lock_near(step) && !avm_pte_lock(step)) {
+		*err = -EAGAIN;
+		return 0;
+	}
+	*err = map_locked(touch, &denied, &registered);
+	avm_pte_unlock(step);
+	if (*err && *err != -EACCES)
+		return 0;
+	if (denied)
+		return deny(touch, registered);
+	avm_count(step->view->space, faults, 1);
+	return VM_FAULT_NOPAGE;
 }
 
 /*
@@ -113,46 +176,51 @@ static void step_of_fault(struct vm_fault *vmf, struct avm_step *step)
 static vm_fault_t view_map_pages(struct vm_fault *vmf, pgoff_t start,
 				 pgoff_t end)
 {
-	struct avm_step step;
+	struct touch touch;
 	int err;
 
-	if (!avm_view_usable(vmf->vma, NULL, &err))
-		return VM_FAULT_SIGBUS;
-	step_of_fault(vmf, &step);
-	return try_map(vmf, &step, &err);
+	return touch_begin(&touch, vmf) ? try_map(&touch, &err) :
+					  VM_FAULT_SIGBUS;
+}
+
+/* Get what a fault lacks. */
+static int provide(struct avm_step *step, int lack)
+{
+	int err;
+
+	switch (lack) {
+	case -EAGAIN:
+		return avm_pte_table(step->mm, step->addr);
+	case -ENODATA:
+		return avm_state_expand(step->view, step->pgoff, AVM_GFP);
+	case -ENOENT:
+		err = avm_frame_alloc(step->view->space, step->pgoff);
+		if (err != -EBUSY)
+			return err;
+		fallthrough;
+	case -EBUSY:
+		/* Fails when killed: then SIGBUS does no harm. */
+		return avm_frame_wait(step->view->space);
+	}
+	return lack;
 }
 
 /* ->fault: no PTE; ->pfn_mkwrite: a write, and the PTE forbids it. */
 static vm_fault_t view_fault(struct vm_fault *vmf)
 {
-	struct avm_step step;
+	struct touch touch;
 	vm_fault_t ret;
 	int err;
 
-	if (!avm_view_usable(vmf->vma, NULL, &err))
+	if (!touch_begin(&touch, vmf))
 		return VM_FAULT_SIGBUS;
-	step_of_fault(vmf, &step);
-	for (;;) {
-		ret = try_map(vmf, &step, &err);
+	do {
+		ret = try_map(&touch, &err);
 		if (ret)
 			return ret;
-		switch (err) {
-		case -EAGAIN:
-			err = avm_pte_table(step.mm, step.addr);
-			break;
-		case -ENOENT:
-			err = avm_frame_alloc(step.view->space, step.pgoff);
-			if (err != -EBUSY)
-				break;
-			fallthrough;
-		case -EBUSY:
-			/* Fails when killed: then SIGBUS does no harm. */
-			err = avm_frame_wait(step.view->space);
-			break;
-		}
-		if (err)
-			return VM_FAULT_SIGBUS;
-	}
+		err = provide(&touch.step, err);
+	} while (!err);
+	return VM_FAULT_SIGBUS;
 }
 
 /*

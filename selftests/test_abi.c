@@ -83,7 +83,7 @@ FIELD(avm_map2, max_prot, 32, 4);
 FIELD(avm_map2, prot, 36, 4);
 FIELD(avm_map2, out_addr, 40, 8);
 
-SIZE(avm_stats, 96);
+SIZE(avm_stats, 104);
 FIELD(avm_stats, out_length, 8, 8);
 FIELD(avm_stats, out_resident_pages, 16, 8);
 FIELD(avm_stats, out_limit_pages, 24, 8);
@@ -95,6 +95,33 @@ FIELD(avm_stats, out_allocated, 64, 8);
 FIELD(avm_stats, out_discarded, 72, 8);
 FIELD(avm_stats, out_flushes, 80, 8);
 FIELD(avm_stats, out_flushed_pages, 88, 8);
+FIELD(avm_stats, out_upcalls, 96, 8);
+
+SIZE(avm_trap, 48);
+FIELD(avm_trap, addr, 8, 8);
+FIELD(avm_trap, length, 16, 8);
+FIELD(avm_trap, entry, 24, 8);
+FIELD(avm_trap, arg, 32, 8);
+FIELD(avm_trap, raise, 40, 4);
+FIELD(avm_trap, reserved, 44, 4);
+
+_Static_assert(sizeof(struct avm_upcall) == 72, "avm_upcall");
+FIELD(avm_upcall, arg, 0, 8);
+FIELD(avm_upcall, addr, 8, 8);
+FIELD(avm_upcall, access, 16, 4);
+FIELD(avm_upcall, reserved, 20, 4);
+FIELD(avm_upcall, di, 24, 8);
+FIELD(avm_upcall, ip, 32, 8);
+FIELD(avm_upcall, cs, 40, 8);
+FIELD(avm_upcall, flags, 48, 8);
+FIELD(avm_upcall, sp, 56, 8);
+FIELD(avm_upcall, ss, 64, 8);
+
+_Static_assert(sizeof(struct avm_trap_pass) == 144, "avm_trap_pass");
+FIELD(avm_trap_pass, r11, 0, 8);
+FIELD(avm_trap_pass, ax, 56, 8);
+FIELD(avm_trap_pass, bp, 64, 8);
+FIELD(avm_trap_pass, upcall, 72, 72);
 
 COMMAND(AVM_IOC_QUERY, 0xc028b780);
 COMMAND(AVM_IOC_CREATE, 0x4010b781);
@@ -103,15 +130,18 @@ COMMAND(AVM_IOC_DISCARD, 0xc020b783);
 COMMAND(AVM_IOC_POPULATE, 0xc020b784);
 COMMAND(AVM_IOC_SCAN, 0xc050b785);
 COMMAND(AVM_IOC_MAP2, 0xc030b786);
-COMMAND(AVM_IOC_STATS, 0xc060b787);
+COMMAND(AVM_IOC_STATS, 0xc068b787);
 COMMAND(AVM_IOC_PROTECT_PAGE, 0xb788);
+COMMAND(AVM_IOC_TRAP, 0x4030b789);
+COMMAND(AVM_IOC_TRAP_PASS, 0xb78a);
 
 _Static_assert(AVM_PROT_NONE == PROT_NONE && AVM_PROT_READ == PROT_READ &&
 	       AVM_PROT_WRITE == PROT_WRITE && AVM_PROT_EXEC == PROT_EXEC, "protections");
 _Static_assert(AVM_PAGE_DIRTY == 1 && AVM_PAGE_ACCESSED == 2, "bits of a page");
 _Static_assert(AVM_SCAN_BITMAP == 1 && AVM_SCAN_RANGES == 2 && AVM_SCAN_PROTECT == 4,
 	       "flags of a scan");
-_Static_assert(AVM_MAP2_FIXED == 1 && AVM_FEATURE_SIGNAL == 1, "flags");
+_Static_assert(AVM_MAP2_FIXED == 1 && AVM_FEATURE_SIGNAL == 1 &&
+	       AVM_FEATURE_UPCALL == 2 && AVM_TRAP_ONSTACK == 1, "flags");
 _Static_assert(AVM_ABI_VERSION == 1, "version");
 
 #define PAGE	4096ul

@@ -107,7 +107,7 @@ FIXTURE_SETUP(libavm) {
 	ASSERT_EQ(0, avm_map(self->space, 0, PAGES * PAGE, RWX, &view));
 	self->view = view;
 	self->log = (struct log) { .space = self->space, .open_to = RWX };
-	ASSERT_EQ(0, avm_trap(view, PAGES * PAGE, handler, &self->log));
+	ASSERT_EQ(0, avm_trap(AVM_NO_SPACE, view, PAGES * PAGE, handler, &self->log, 0));
 }
 
 FIXTURE_TEARDOWN(libavm) {
@@ -175,11 +175,11 @@ TEST_F(libavm, trap_that_passes_goes_to_the_handler_before)
 TEST_F(libavm, range_is_registered_once)
 {
 	EXPECT_EQ(-ENOENT, avm_untrap(self->view + PAGE));
-	EXPECT_EQ(-EEXIST, avm_trap(self->view + PAGE, PAGE, handler, NULL));
-	EXPECT_EQ(-EINVAL, avm_trap(self->view, PAGE, NULL, NULL));
+	EXPECT_EQ(-EEXIST, avm_trap(self->space, self->view + PAGE, PAGE, handler, NULL, 0));
+	EXPECT_EQ(-EINVAL, avm_trap(self->space, self->view, PAGE, NULL, NULL, 0));
 	EXPECT_EQ(0, avm_untrap(self->view));
 	EXPECT_EQ(-ENOENT, avm_untrap(self->view));
-	EXPECT_EQ(0, avm_trap(self->view, PAGE, handler, &self->log));
+	EXPECT_EQ(0, avm_trap(self->space, self->view, PAGE, handler, &self->log, 0));
 }
 
 TEST_F(libavm, child_has_the_handlers_and_not_the_view)

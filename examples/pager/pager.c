@@ -387,7 +387,7 @@ static int make_views(struct pager *p)
 	if (err)
 		return failed("cannot map the view", err);
 	p->view = addr;
-	err = avm_trap(p->view, p->length, trap, p);
+	err = avm_trap(p->space, p->view, p->length, trap, p, 0);
 	if (err)
 		return failed("cannot register the trap handler", err);
 	p->trapping = true;

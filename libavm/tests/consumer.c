@@ -58,7 +58,7 @@ int main(void)
 		    -1, 0);
 	if (page == MAP_FAILED)
 		return 6;
-	if (avm_trap(page, AVM_PAGE_SIZE, open_page, &access_kind))
+	if (avm_trap(AVM_NO_SPACE, page, AVM_PAGE_SIZE, open_page, &access_kind, 0))
 		return 7;
 	*(volatile char *)page = 1;
 	if (access_kind != AVM_PROT_WRITE)

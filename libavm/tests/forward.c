@@ -37,7 +37,7 @@ static void start(avm_trap_fn *fn)
 	setrlimit(RLIMIT_CORE, &none);
 	trapped = pages(1, PROT_NONE);
 	other = pages(1, PROT_NONE);
-	CHECK_EQ(avm_trap(trapped, AVM_PAGE_SIZE, fn, NULL), 0);
+	CHECK_EQ(avm_trap(AVM_NO_SPACE, trapped, AVM_PAGE_SIZE, fn, NULL, 0), 0);
 }
 
 static void store(unsigned char *p)
@@ -306,7 +306,7 @@ static void refused_installs_nothing(void)
 {
 	struct sigaction now;
 
-	CHECK_EQ(avm_trap((void *)1, AVM_PAGE_SIZE, pass, NULL), -EINVAL);
+	CHECK_EQ(avm_trap(AVM_NO_SPACE, (void *)1, AVM_PAGE_SIZE, pass, NULL, 0), -EINVAL);
 	CHECK_EQ(avm_untrap((void *)4096), -ENOENT);
 	CHECK_EQ(sigaction(SIGSEGV, NULL, &now), 0);
 	CHECK(now.sa_handler == SIG_DFL);
@@ -362,7 +362,7 @@ static void non_canonical_previous(void)
 {
 	install(old_says_kernel, NULL, 0);
 	start(retry_open);
-	CHECK_EQ(avm_trap(NULL, AVM_PAGE_SIZE, retry_open, NULL), 0);
+	CHECK_EQ(avm_trap(AVM_NO_SPACE, NULL, AVM_PAGE_SIZE, retry_open, NULL, 0), 0);
 	store((unsigned char *)0x8000000000000000);
 	_exit(1);
 }

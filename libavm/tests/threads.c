@@ -83,9 +83,9 @@ static void *changing(void *arg)
 
 	while (!atomic_load(&stop)) {
 		for (int i = 0; i < count; i++)
-			changes_failed += avm_trap(base + 2 * i * AVM_PAGE_SIZE,
+			changes_failed += avm_trap(AVM_NO_SPACE, base + 2 * i * AVM_PAGE_SIZE,
 						   AVM_PAGE_SIZE, stranger,
-						   NULL) != 0;
+						   NULL, 0) != 0;
 		for (int i = 0; i < count; i++)
 			changes_failed += avm_untrap(base + 2 * i *
 						     AVM_PAGE_SIZE) != 0;
@@ -108,8 +108,8 @@ static void check_traps(bool jumps)
 	for (int i = 0; i < THREADS; i++) {
 		trappers[i].page = base + (100 * i + 31) * AVM_PAGE_SIZE;
 		trappers[i].jumps = jumps && i % 2;
-		REQUIRE(avm_trap(trappers[i].page, AVM_PAGE_SIZE, on_trap,
-				 &trappers[i]) == 0);
+		REQUIRE(avm_trap(AVM_NO_SPACE, trappers[i].page, AVM_PAGE_SIZE, on_trap,
+				 &trappers[i], 0) == 0);
 	}
 	REQUIRE(!pthread_create(&changer, NULL, changing, base));
 	for (int i = 0; i < THREADS; i++)
@@ -177,7 +177,7 @@ static void child(void)
 	mprotect(forked_page, AVM_PAGE_SIZE, PROT_NONE);
 	store(forked_page);
 	CHECK_EQ(forked_calls, 1);
-	CHECK_EQ(avm_trap(forked_other, AVM_PAGE_SIZE, opens, &forked_calls),
+	CHECK_EQ(avm_trap(AVM_NO_SPACE, forked_other, AVM_PAGE_SIZE, opens, &forked_calls, 0),
 		 0);
 	store(forked_other);
 	CHECK_EQ(forked_calls, 2);
@@ -194,8 +194,8 @@ static void test_fork(void)
 	forked_other = pages(1, PROT_NONE);
 	changes_failed = 0;
 	atomic_store(&stop, false);
-	REQUIRE(avm_trap(forked_page, AVM_PAGE_SIZE, opens,
-			 &forked_calls) == 0);
+	REQUIRE(avm_trap(AVM_NO_SPACE, forked_page, AVM_PAGE_SIZE, opens,
+			 &forked_calls, 0) == 0);
 	REQUIRE(!pthread_create(&changer, NULL, changing, base));
 	for (int i = 0; i < 200 && !tap_bad; i++)
 		CHECK_CHILD_PASSES(child);

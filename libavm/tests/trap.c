@@ -79,7 +79,7 @@ static void test_kinds(void)
 	*counter = 41;
 	mprotect(p, length, PROT_NONE);
 	traps = 0;
-	REQUIRE(avm_trap(p, length, open_page, &seen) == 0);
+	REQUIRE(avm_trap(AVM_NO_SPACE, p, length, open_page, &seen, 0) == 0);
 
 	CHECK_EQ(load(p + 17), 0);
 	check_seen(p + 17, AVM_PROT_READ, p, length, &seen);
@@ -120,7 +120,7 @@ static void test_unmapped(void)
 	unsigned char *p = pages(2, PROT_NONE);
 
 	traps = 0;
-	REQUIRE(avm_trap(p, 2 * AVM_PAGE_SIZE, map_page, NULL) == 0);
+	REQUIRE(avm_trap(AVM_NO_SPACE, p, 2 * AVM_PAGE_SIZE, map_page, NULL, 0) == 0);
 	free_pages(p, 2);
 	store(p + AVM_PAGE_SIZE + 1, 7);
 	check_seen(p + AVM_PAGE_SIZE + 1, AVM_PROT_WRITE, p, 2 * AVM_PAGE_SIZE,
@@ -134,7 +134,7 @@ static void test_errno(void)
 {
 	unsigned char *p = pages(1, PROT_NONE);
 
-	REQUIRE(avm_trap(p, AVM_PAGE_SIZE, map_page, NULL) == 0);
+	REQUIRE(avm_trap(AVM_NO_SPACE, p, AVM_PAGE_SIZE, map_page, NULL, 0) == 0);
 	errno = EXDEV;
 	store(p, 1);
 	CHECK_EQ(errno, EXDEV);
@@ -153,7 +153,7 @@ static void test_errno_spoilt(void)
 {
 	unsigned char *p = pages(1, PROT_NONE);
 
-	REQUIRE(avm_trap(p, AVM_PAGE_SIZE, spoil_errno, NULL) == 0);
+	REQUIRE(avm_trap(AVM_NO_SPACE, p, AVM_PAGE_SIZE, spoil_errno, NULL, 0) == 0);
 	errno = EXDEV;
 	store(p, 1);
 	CHECK_EQ(errno, EXDEV);
@@ -174,9 +174,9 @@ static void test_two_ranges(void)
 	unsigned char *p = pages(4, PROT_NONE);
 	int calls = 0;
 
-	REQUIRE(avm_trap(p + 2 * AVM_PAGE_SIZE, 2 * AVM_PAGE_SIZE, second,
-			 &calls) == 0);
-	REQUIRE(avm_trap(p, 2 * AVM_PAGE_SIZE, open_page, &calls) == 0);
+	REQUIRE(avm_trap(AVM_NO_SPACE, p + 2 * AVM_PAGE_SIZE, 2 * AVM_PAGE_SIZE, second,
+			 &calls, 0) == 0);
+	REQUIRE(avm_trap(AVM_NO_SPACE, p, 2 * AVM_PAGE_SIZE, open_page, &calls, 0) == 0);
 	traps = 0;
 	store(p + 2 * AVM_PAGE_SIZE - 1, 1);
 	check_seen(p + 2 * AVM_PAGE_SIZE - 1, AVM_PROT_WRITE, p,
@@ -223,7 +223,7 @@ static void check_nested(void)
 	depth = 0;
 	deepest = 0;
 	nest = pages(DEPTH, PROT_NONE);
-	REQUIRE(avm_trap(nest, DEPTH * AVM_PAGE_SIZE, nested, NULL) == 0);
+	REQUIRE(avm_trap(AVM_NO_SPACE, nest, DEPTH * AVM_PAGE_SIZE, nested, NULL, 0) == 0);
 	store(nest, 1);
 	CHECK_EQ(deepest, DEPTH);
 	CHECK_EQ(depth, 0);
@@ -296,7 +296,7 @@ static void check_jumps(int save_mask)
 	volatile int jumps = 0;
 
 	traps = 0;
-	REQUIRE(avm_trap(p, AVM_PAGE_SIZE, leave, NULL) == 0);
+	REQUIRE(avm_trap(AVM_NO_SPACE, p, AVM_PAGE_SIZE, leave, NULL, 0) == 0);
 	for (int i = 0; i < 1000; i++) {
 		if (sigsetjmp(way_out, save_mask) == 0)
 			store(p, 1);
@@ -309,7 +309,7 @@ static void check_jumps(int save_mask)
 	CHECK(same_mask(&before, &after));
 	/* Nothing is left behind that would be in the way of a change. */
 	CHECK_EQ(avm_untrap(p), 0);
-	REQUIRE(avm_trap(p, AVM_PAGE_SIZE, open_page, NULL) == 0);
+	REQUIRE(avm_trap(AVM_NO_SPACE, p, AVM_PAGE_SIZE, open_page, NULL, 0) == 0);
 	store(p, 1);
 	CHECK_EQ(traps, 1001);
 	CHECK_EQ(avm_untrap(p), 0);
@@ -345,7 +345,7 @@ static void test_mask(void)
 	sigaddset(&usr1, SIGUSR1);
 	sigprocmask(SIG_BLOCK, &usr1, NULL);
 	before = current_mask();
-	REQUIRE(avm_trap(p, AVM_PAGE_SIZE, look_at_mask, NULL) == 0);
+	REQUIRE(avm_trap(AVM_NO_SPACE, p, AVM_PAGE_SIZE, look_at_mask, NULL, 0) == 0);
 	store(p, 1);
 	after = current_mask();
 	CHECK(same_mask(&mask_inside, &before));
@@ -362,24 +362,24 @@ static void test_arguments(void)
 	const size_t page = AVM_PAGE_SIZE;
 	void *top = (void *)-page;
 
-	CHECK_EQ(avm_trap(p, page, NULL, NULL), -EINVAL);
-	CHECK_EQ(avm_trap(p + 1, page, open_page, NULL), -EINVAL);
-	CHECK_EQ(avm_trap(p, page + 1, open_page, NULL), -EINVAL);
-	CHECK_EQ(avm_trap(p, 0, open_page, NULL), -EINVAL);
-	CHECK_EQ(avm_trap(top, 2 * page, open_page, NULL), -EINVAL);
-	CHECK_EQ(avm_trap(top, page, open_page, NULL), -EINVAL);
-	CHECK_EQ(avm_trap(p, -page, open_page, NULL), -EINVAL);
+	CHECK_EQ(avm_trap(AVM_NO_SPACE, p, page, NULL, NULL, 0), -EINVAL);
+	CHECK_EQ(avm_trap(AVM_NO_SPACE, p + 1, page, open_page, NULL, 0), -EINVAL);
+	CHECK_EQ(avm_trap(AVM_NO_SPACE, p, page + 1, open_page, NULL, 0), -EINVAL);
+	CHECK_EQ(avm_trap(AVM_NO_SPACE, p, 0, open_page, NULL, 0), -EINVAL);
+	CHECK_EQ(avm_trap(AVM_NO_SPACE, top, 2 * page, open_page, NULL, 0), -EINVAL);
+	CHECK_EQ(avm_trap(AVM_NO_SPACE, top, page, open_page, NULL, 0), -EINVAL);
+	CHECK_EQ(avm_trap(AVM_NO_SPACE, p, -page, open_page, NULL, 0), -EINVAL);
 	CHECK_EQ(avm_untrap(p), -ENOENT);
 
 	/* Every way to overlap pages 2 to 5, and the two to touch. */
-	CHECK_EQ(avm_trap(p + 2 * page, 4 * page, open_page, NULL), 0);
-	CHECK_EQ(avm_trap(p + 2 * page, 4 * page, open_page, NULL), -EEXIST);
-	CHECK_EQ(avm_trap(p + 1 * page, 2 * page, open_page, NULL), -EEXIST);
-	CHECK_EQ(avm_trap(p + 5 * page, 2 * page, open_page, NULL), -EEXIST);
-	CHECK_EQ(avm_trap(p + 3 * page, 1 * page, open_page, NULL), -EEXIST);
-	CHECK_EQ(avm_trap(p + 0 * page, 8 * page, open_page, NULL), -EEXIST);
-	CHECK_EQ(avm_trap(p + 0 * page, 2 * page, open_page, NULL), 0);
-	CHECK_EQ(avm_trap(p + 6 * page, 2 * page, open_page, NULL), 0);
+	CHECK_EQ(avm_trap(AVM_NO_SPACE, p + 2 * page, 4 * page, open_page, NULL, 0), 0);
+	CHECK_EQ(avm_trap(AVM_NO_SPACE, p + 2 * page, 4 * page, open_page, NULL, 0), -EEXIST);
+	CHECK_EQ(avm_trap(AVM_NO_SPACE, p + 1 * page, 2 * page, open_page, NULL, 0), -EEXIST);
+	CHECK_EQ(avm_trap(AVM_NO_SPACE, p + 5 * page, 2 * page, open_page, NULL, 0), -EEXIST);
+	CHECK_EQ(avm_trap(AVM_NO_SPACE, p + 3 * page, 1 * page, open_page, NULL, 0), -EEXIST);
+	CHECK_EQ(avm_trap(AVM_NO_SPACE, p + 0 * page, 8 * page, open_page, NULL, 0), -EEXIST);
+	CHECK_EQ(avm_trap(AVM_NO_SPACE, p + 0 * page, 2 * page, open_page, NULL, 0), 0);
+	CHECK_EQ(avm_trap(AVM_NO_SPACE, p + 6 * page, 2 * page, open_page, NULL, 0), 0);
 
 	/* By its first address only. */
 	CHECK_EQ(avm_untrap(p + 3 * page), -ENOENT);
@@ -406,9 +406,9 @@ static void test_many(void)
 		for (int i = 0; i < MANY; i++) {
 			int n = i * 387 % MANY;
 
-			failed += avm_trap(p + 2 * n * AVM_PAGE_SIZE,
+			failed += avm_trap(AVM_NO_SPACE, p + 2 * n * AVM_PAGE_SIZE,
 					   AVM_PAGE_SIZE, second,
-					   &calls[n]) != 0;
+					   &calls[n], 0) != 0;
 		}
 		CHECK_EQ(failed, 0);
 		for (int n = 0; n < MANY; n++)
@@ -432,7 +432,7 @@ static int register_next(const struct avm_trap_info *info, void *arg)
 	unsigned char *next = (unsigned char *)info->view + AVM_PAGE_SIZE;
 
 	CHECK_EQ(avm_untrap(info->view), 0);
-	CHECK_EQ(avm_trap(next, AVM_PAGE_SIZE, open_page, arg), 0);
+	CHECK_EQ(avm_trap(AVM_NO_SPACE, next, AVM_PAGE_SIZE, open_page, arg, 0), 0);
 	return open_page(info, arg);
 }
 
@@ -441,7 +441,7 @@ static void test_change_from_handler(void)
 	unsigned char *p = pages(2, PROT_NONE);
 
 	traps = 0;
-	REQUIRE(avm_trap(p, AVM_PAGE_SIZE, register_next, p) == 0);
+	REQUIRE(avm_trap(AVM_NO_SPACE, p, AVM_PAGE_SIZE, register_next, p, 0) == 0);
 	store(p + 3, 1);
 	check_seen(p + 3, AVM_PROT_WRITE, p, AVM_PAGE_SIZE, p);
 	store(p + AVM_PAGE_SIZE, 1);
@@ -461,7 +461,7 @@ static void test_across(void)
 	uint64_t found;
 
 	traps = 0;
-	REQUIRE(avm_trap(p, 2 * AVM_PAGE_SIZE, open_page, NULL) == 0);
+	REQUIRE(avm_trap(AVM_NO_SPACE, p, 2 * AVM_PAGE_SIZE, open_page, NULL, 0) == 0);
 	__asm__ volatile("movq %1, (%0)" : : "r"(at), "r"(value) : "memory");
 	CHECK_EQ(traps, 2);
 	memcpy(&found, at, sizeof(found));

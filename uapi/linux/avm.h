@@ -21,8 +21,10 @@
  * made on the descriptor of the space and concern views of it in the calling
  * process.
  *
- * A user access that the protection of its page forbids raises SIGSEGV with
- * the exact address in si_addr. si_code is SEGV_MAPERR, but SEGV_ACCERR where
+ * A user access that the protection of its page forbids calls the code that
+ * AVM_IOC_TRAP has registered for the page. Where there is none, or it cannot
+ * be called, the access raises SIGSEGV with the exact address in si_addr.
+ * si_code is SEGV_MAPERR, but SEGV_ACCERR where
  * the page may be read and not executed and a fetch meets it, and where the
  * mapping as a whole forbids the access (a write to a view that was mapped
  * PROT_READ). A system call that meets such a page fails with EFAULT, without
@@ -93,6 +95,7 @@
 
 /* Bits of out_features. */
 #define AVM_FEATURE_SIGNAL	(1ull << 0)	/* traps by SIGSEGV */
+#define AVM_FEATURE_UPCALL	(1ull << 1)	/* traps by AVM_IOC_TRAP */
 
 /**
  * struct avm_query - ioctl(AVM_IOC_QUERY), on the device or a space
@@ -341,12 +344,13 @@ struct avm_map2 {
  *	touched, have none
  * @out_views: views that exist now
  * @out_faults: faults that mapped a page or found it mapped
- * @out_traps: accesses that were denied
+ * @out_traps: accesses that were denied or raised a page (AVM_IOC_TRAP)
  * @out_allocated: pages ever allocated
  * @out_discarded: pages ever freed by AVM_IOC_DISCARD
  * @out_flushes: TLB flushes
  * @out_flushed_pages: translations taken away or lowered by these flushes;
  *	divided by @out_flushes, pages per flush
+ * @out_upcalls: those of @out_traps that were delivered without a signal
  *
  * Counts since the space was made, over all views and processes. They are
  * read without stopping anyone: each is exact, but not at the same instant.
@@ -365,8 +369,161 @@ struct avm_stats {
 	__aligned_u64 out_discarded;
 	__aligned_u64 out_flushes;
 	__aligned_u64 out_flushed_pages;
+	__aligned_u64 out_upcalls;
 };
 
 #define AVM_IOC_STATS	_IOWR(AVM_IOC_MAGIC, 0x87, struct avm_stats)
+
+/* Flag of struct avm_trap: use the thread's alternate stack. */
+#define AVM_TRAP_ONSTACK	(1u << 0)
+
+/**
+ * struct avm_trap - ioctl(AVM_IOC_TRAP), on a space
+ * @size: sizeof(struct avm_trap)
+ * @flags: AVM_TRAP_*
+ * @addr: first byte of the pages, all in one view of this space
+ * @length: bytes
+ * @entry: address of the code to call, or 0 to take a registration away
+ * @arg: handed to the code
+ * @raise: AVM_PROT_NONE, or AVM_PROT_READ with or without AVM_PROT_WRITE: a
+ *	protection to add to that of a page before the code is called, where
+ *	that allows the access
+ * @reserved: must be 0
+ *
+ * Have user accesses that the protection of these pages forbids delivered by
+ * an upcall: the thread goes on at @entry, with a struct avm_upcall on its
+ * stack, and resumes the access without a system call. No signal is involved;
+ * SIGSEGV may be blocked or handled by somebody else.
+ *
+ * With @raise a denied access that @raise allows first gives its page that
+ * much more protection, and maps it. So a write barrier costs no call: the
+ * write succeeds when it is resumed. A second thread that touches the page
+ * meanwhile is not stopped.
+ *
+ * The registration is one of pages of the view: it follows them in mremap(2),
+ * covers every VMA of the view, and goes with the view. Other pages of the
+ * view, and other views, may have registrations of their own; a page has one
+ * at most. One is taken away by the same @addr and @length with @entry 0, and
+ * all else 0.
+ *
+ * An upcall is made for 64-bit user code alone. The access gets its SIGSEGV,
+ * as if nothing had been registered (but the page raised, if that was asked
+ * for), when
+ *
+ *  - the thread is stepped through (TF, ptrace, uprobes);
+ *  - it is in a restartable sequence: rseq_cs is not 0, or not readable;
+ *  - shadow stacks are on;
+ *  - the frame cannot be written to the stack, or AVM_TRAP_ONSTACK meets an
+ *    alternate stack that is SS_AUTODISARM;
+ *  - the protection allows reading and not executing, the page has been
+ *    touched, and a fetch meets it; or the mapping as a whole forbids the
+ *    access: these never reach avm;
+ *  - there is no memory to call from a safer place what cannot be called at
+ *    once (a stack page that is swapped out, or shared after fork(2)).
+ *
+ * A system call that meets such a page fails with EFAULT and raises nothing.
+ *
+ * Errors besides the general ones: EEXIST when a page has a registration,
+ * EFAULT when @entry is no user address, ENOSPC when the view has 4,096
+ * registrations, ENOENT when there is none to take away. EACCES when the view
+ * does not allow @raise.
+ */
+struct avm_trap {
+	__u32 size;
+	__u32 flags;
+	__aligned_u64 addr;
+	__aligned_u64 length;
+	__aligned_u64 entry;
+	__aligned_u64 arg;
+	__u32 raise;
+	__u32 reserved;
+};
+
+#define AVM_IOC_TRAP	_IOW(AVM_IOC_MAGIC, 0x89, struct avm_trap)
+
+/**
+ * struct avm_upcall - what the code that AVM_IOC_TRAP registered finds
+ * @arg: as registered
+ * @addr: the exact address of the access
+ * @access: what was tried: AVM_PROT_READ, AVM_PROT_WRITE (a read-modify-write
+ *	too) or AVM_PROT_EXEC
+ * @reserved: 0
+ * @di: register rdi of the interrupted code
+ * @ip: and its rip: the instruction that is to be resumed
+ * @cs: and its cs
+ * @flags: and its rflags
+ * @sp: and its rsp
+ * @ss: and its ss
+ *
+ * At @entry, rsp and rdi point to it. The direction, alignment-check and
+ * nested-task flags are clear. All else is as the interrupted code left it,
+ * the x87 and vector registers too: the code has to save what it uses.
+ *
+ * The frame ends 128 bytes (the red zone) below @sp. With AVM_TRAP_ONSTACK it
+ * is, aligned to 16 bytes, at the top of the stack that the thread has given
+ * to sigaltstack(2), unless it has none or is on it.
+ *
+ * To resume: restore the registers, rdi too, and leave with rsp pointing to
+ * @ip by IRETQ, which takes @ip to @ss from there. Where the frame is below the red
+ * zone a faster way is to move @ip over @ss, POPFQ @flags, skip @sp, and RET
+ * $128. (Memory below rsp does not last, once it is more than 128 bytes: a
+ * signal may come at any moment.) Instead of resuming, code may leave for any
+ * other place (longjmp(3)). Nothing in the kernel waits for it.
+ */
+struct avm_upcall {
+	__aligned_u64 arg;
+	__aligned_u64 addr;
+	__u32 access;
+	__u32 reserved;
+	__aligned_u64 di;
+	__aligned_u64 ip;
+	__aligned_u64 cs;
+	__aligned_u64 flags;
+	__aligned_u64 sp;
+	__aligned_u64 ss;
+};
+
+/**
+ * struct avm_trap_pass - argument of AVM_IOC_TRAP_PASS
+ * @r11: this and the next eight: registers of the interrupted code
+ * @r10: .
+ * @r9: .
+ * @r8: .
+ * @si: .
+ * @dx: .
+ * @cx: .
+ * @ax: .
+ * @bp: .
+ * @upcall: the frame, as it was found
+ *
+ * The registers that are not here are those of the caller. cs and ss are not
+ * used.
+ */
+struct avm_trap_pass {
+	__aligned_u64 r11;
+	__aligned_u64 r10;
+	__aligned_u64 r9;
+	__aligned_u64 r8;
+	__aligned_u64 si;
+	__aligned_u64 dx;
+	__aligned_u64 cx;
+	__aligned_u64 ax;
+	__aligned_u64 bp;
+	struct avm_upcall upcall;
+};
+
+/**
+ * define AVM_IOC_TRAP_PASS - make a trap the SIGSEGV that it would have been,
+ *	on a space
+ *
+ * For the code that AVM_IOC_TRAP registered, when the access is none of its
+ * business. The argument is the address of a struct avm_trap_pass. On success
+ * the call does not return: the thread has the registers given, is back at
+ * the access, and gets SIGSEGV with the address and access given, forced on
+ * it as any fault's (a blocked or ignored SIGSEGV kills).
+ *
+ * Errors: EFAULT, ENOMEM; EOPNOTSUPP in a 32-bit program.
+ */
+#define AVM_IOC_TRAP_PASS	_IO(AVM_IOC_MAGIC, 0x8A)
 
 #endif /* _UAPI_LINUX_AVM_H */

@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * libavm: denied accesses that come as an upcall.
+ *
+ * The C side of arch/x86_64/upcall.S, which says what is saved and how. The
+ * functions here that it calls run with the x87 and vector registers of the
+ * interrupted code: like all of the library they must not touch them.
+ */
+#include <cpuid.h>
+#include <errno.h>
+#include <stddef.h>
+
+#include "internal.h"
+
+/* What upcall.S takes for granted. */
+_Static_assert(offsetof(struct avm_upcall, di) == 24, "UP_DI");
+_Static_assert(offsetof(struct avm_upcall, ip) == 32, "UP_IP");
+_Static_assert(offsetof(struct avm_upcall, flags) == 48, "UP_FLAGS");
+_Static_assert(offsetof(struct avm_upcall, sp) == 56, "UP_SP");
+_Static_assert(offsetof(struct avm_upcall, ss) == 64, "UP_SS");
+_Static_assert(sizeof(struct avm_upcall) == 72, "UP_SIZE");
+_Static_assert(offsetof(struct avm_trap_pass, upcall) == 72, "9 registers");
+_Static_assert(AVM_IOC_TRAP_PASS == 0xb78a, "TRAP_PASS");
+
+/* In upcall.S. */
+extern const char avm_upcall_entry[];
+extern const char avm_upcall_onstack[];
+int avm_upcall_dispatch(const struct avm_upcall *up);
+void avm_upcall_lost(const struct avm_upcall *up);
+
+/* How avm_call_vector() saves: by FXSAVE, XSAVE or XSAVEC. */
+enum { BY_FXSAVE, BY_XSAVE, BY_XSAVEC };
+unsigned int avm_vector_how = BY_FXSAVE;
+unsigned long avm_vector_size = 512;
+unsigned int avm_vector_mask;
+
+/*
+ * State components: x87, SSE, AVX, and three of AVX-512. Not those that compiled
+ * code does not use unasked: PKRU, which a handler may mean to change, and AMX.
+ */
+#define COMPONENTS	0xe7u
+
+static unsigned int enabled_components(void)
+{
+	unsigned int low, high;
+
+	__asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+	return low & COMPONENTS;
+}
+
+/* Room for the components: where the last of them ends, not compacted. */
+static unsigned long size_of(unsigned int mask)
+{
+	unsigned int size, offset, c, d, i;
+	unsigned long end = 512 + 64;
+
+	for (i = 2; mask >> i; i++) {
+		if (!(mask >> i & 1))
+			continue;
+		__cpuid_count(0xd, i, size, offset, c, d);
+		if (offset + size > end)
+			end = offset + size;
+	}
+	/* Compacted, a component may begin up to 63 bytes later. */
+	return end + 64 * 8;
+}
+
+void avm_upcall_prepare(void)
+{
+	unsigned int a, b, c, d;
+
+	if (!__get_cpuid(1, &a, &b, &c, &d) || !(c & bit_OSXSAVE))
+		return;
+	avm_vector_mask = enabled_components();
+	avm_vector_size = size_of(avm_vector_mask);
+	__cpuid_count(0xd, 1, a, b, c, d);
+	avm_vector_how = a & 2 ? BY_XSAVEC : BY_XSAVE;
+}
+
+int avm_upcall_register(const struct avm_trap *trap, int space)
+{
+	struct avm_trap arg = *trap;
+
+	arg.entry = (uintptr_t)(arg.flags & AVM_TRAP_ONSTACK ?
+				avm_upcall_onstack : avm_upcall_entry);
+	return avm_sys_ioctl(space, AVM_IOC_TRAP, &arg);
+}
+
+/*
+ * Return: negative to resume the access; else the access is none of the
+ * handler's business, and this is the descriptor to say so on.
+ */
+int avm_upcall_dispatch(const struct avm_upcall *up)
+{
+	int *error = &errno, saved = *error, space = -1;
+	enum avm_dispatch ret;
+
+	ret = avm_trap_dispatch((void *)up->addr, up->access, false, &space);
+	*error = saved;
+	/*
+	 * No handler: avm_untrap() has just taken it away, and before that the
+	 * registration. The kernel will see to the next try.
+	 */
+	if (ret != AVM_DISPATCH_PASS)
+		return -1;
+	avm_signal_expect(up->ip, up->addr);
+	return space;
+}
+
+/* The kernel does not take it back: the space has been closed. */
+void avm_upcall_lost(const struct avm_upcall *up)
+{
+	avm_signal_die(up->addr);
+}
