@@ -1,14 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * cost - what each call costs, per page or per call
- *
- * Meant for a virtual machine whose clock counts instructions (make cost):
- * there a nanosecond is an instruction, the figures repeat exactly, and each
- * is compared with its goal. On a real machine the same program prints
- * nanoseconds, and no verdict.
- *
- * A figure is the minimum of SAMPLES, each short enough that some are not
- * interrupted, less what reading the clock takes.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -22,11 +14,11 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "figure.h"
+
 #define PAGE	4096ul
-#define SAMPLES	25
 #define CALLS	100		/* single calls in a sample */
 #define PAGES	1000		/* pages in a vector */
 #define MANY	16384		/* pages in a scan */
@@ -37,26 +29,6 @@ static char *view;
 static struct avm_range ranges[PAGES];
 static unsigned long pages[PAGES];	/* the same, for PROTECT_PAGE */
 static uint64_t bitmap[MANY / 64];
-static long clock_cost;
-static bool judge;
-static int missed;
-
-static void check(bool ok, const char *what)
-{
-	if (ok)
-		return;
-	fprintf(stderr, "cost: %s: %s\n", what, strerror(errno));
-	exit(2);
-}
-
-static long now(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return ts.tv_sec * 1000000000l + ts.tv_nsec;
-}
-
 static void protect(struct avm_range *first, unsigned int n)
 {
 	struct avm_batch arg = {
@@ -118,16 +90,6 @@ static void scan(uint32_t clear)
 
 	check(!ioctl(space, AVM_IOC_SCAN, &arg), "scan");
 }
-
-/* One figure: what to do before each sample, and the sample. */
-struct figure {
-	const char *name;
-	const char *unit;
-	long per;
-	long goal;		/* 0: none */
-	void (*prepare)(void);
-	void (*sample)(void);
-};
 
 static void nothing(void)
 {
@@ -311,97 +273,52 @@ static void create(void)
 	close(dev);
 }
 
-static const struct figure figures[] = {
-	{ "getppid, for comparison", "call", CALLS, 0, nothing, do_getppid },
+static struct figure figures[] = {
+	{ "getppid, for comparison", "call", CALLS, 0, nothing, do_getppid, 0 },
 	{ "ioctl that does nothing, for comparison", "call", CALLS, 0, nothing,
-	  do_nothing },
+	  do_nothing, 0 },
 	{ "PROT1 to read-only, with its flush", "call", CALLS, 1100,
-	  prot1_prepare, singles },
+	  prot1_prepare, singles, 0 },
 	{ "PROT1 to none, with its flush", "call", CALLS, 1100,
-	  prot1_none_prepare, singles },
+	  prot1_none_prepare, singles, 0 },
 	{ "UNPROT from read-only", "call", CALLS, 800, unprot_prepare,
-	  singles },
+	  singles, 0 },
 	{ "UNPROT from none", "call", CALLS, 800, unprot_none_prepare,
-	  singles },
+	  singles, 0 },
 	{ "PROTN of 1,000 scattered pages to none", "page", PAGES, 120,
-	  scattered_prepare, vector },
+	  scattered_prepare, vector, 0 },
 	{ "PROTN of 1,000 scattered pages to read-only", "page", PAGES, 120,
-	  scattered_read_prepare, vector },
+	  scattered_read_prepare, vector, 0 },
 	{ "the same to none, in random order", "page", PAGES, 0,
-	  shuffled_prepare, vector },
+	  shuffled_prepare, vector, 0 },
 	{ "PROTN of 16,384 contiguous pages to none", "page", MANY, 25,
-	  contiguous_prepare, single },
+	  contiguous_prepare, single, 0 },
 	{ "PROTN of 16,384 contiguous pages to read-only", "page", MANY, 25,
-	  contiguous_read_prepare, single },
+	  contiguous_read_prepare, single, 0 },
 	{ "scan of 16,384 clean pages", "page", MANY, 10, clean_prepare,
-	  scan_get },
+	  scan_get, 0 },
 	{ "1,000 of 2,000 pages written: found, cleared", "page", 2 * PAGES, 0,
-	  half_dirty_prepare, scan_clear },
+	  half_dirty_prepare, scan_clear, 0 },
 	{ "write after its dirty bit was cleared", "page", PAGES, 10,
-	  rewrite_prepare, rewrite },
+	  rewrite_prepare, rewrite, 0 },
 	{ "create and map a space of 1 TiB, and remove it", "call", 1, 0,
-	  nothing, create },
+	  nothing, create, 0 },
 };
-
-static void measure(const struct figure *f)
-{
-	long best = -1, begin, took;
-	char goal[32] = "";
-	int i;
-
-	for (i = 0; i < SAMPLES; i++) {
-		f->prepare();
-		begin = now();
-		f->sample();
-		took = now() - begin - clock_cost;
-		if (best < 0 || took < best)
-			best = took;
-	}
-	if (f->goal && judge) {
-		bool ok = best <= f->goal * f->per;
-
-		snprintf(goal, sizeof(goal), "%5ld  %s", f->goal,
-			 ok ? "met" : "MISSED");
-		missed += !ok;
-	}
-	printf("%-48s %9.1f a %-4s  %s\n", f->name, (double)best / f->per,
-	       f->unit, goal);
-	fflush(stdout);
-}
 
 int main(int argc, char **argv)
 {
 	struct avm_create arg = { .size = sizeof(arg), .length = MANY * PAGE };
-	long begin, took;
 	unsigned int i;
 	int dev;
 
-	judge = argc == 2 && !strcmp(argv[1], "--judge");
-	if (argc > 2 || (argc == 2 && !judge)) {
-		printf("usage: cost [--judge]\n"
-		       "Measure what avm's calls cost, in ns; --judge takes a ns for an\n"
-		       "instruction, as in a virtual machine that counts them, and compares\n"
-		       "with the goals.\n");
-		return strcmp(argv[1], "--help") ? 2 : 0;
-	}
+	figure_begin(argc, argv, "cost", "Measure what avm's calls cost");
 	dev = open(AVM_DEVICE, O_RDWR);
 	check(dev >= 0, AVM_DEVICE);
 	space = ioctl(dev, AVM_IOC_CREATE, &arg);
 	check(space >= 0, "create");
 	view = mmap(NULL, MANY * PAGE, RW, MAP_SHARED, space, 0);
 	check(view != MAP_FAILED, "mmap");
-	clock_cost = -1;
-	for (i = 0; i < SAMPLES; i++) {
-		begin = now();
-		took = now() - begin;
-		if (clock_cost < 0 || took < clock_cost)
-			clock_cost = took;
-	}
-	printf("%-48s %9s %-6s  %5s\n", "", judge ? "instr." : "ns", "",
-	       judge ? " goal" : "");
 	for (i = 0; i < sizeof(figures) / sizeof(figures[0]); i++)
-		measure(&figures[i]);
-	if (missed)
-		printf("cost: %d goals missed\n", missed);
-	return missed ? 1 : 0;
+		figure_measure(&figures[i]);
+	return figure_end();
 }

@@ -19,27 +19,18 @@ int avm_sys_unmap(void *addr, size_t length);
 void *avm_sys_pages(size_t length);
 
 /*
- * trap.c: call the handler of an address; safe in any signal. @saved: the x87
- * and vector registers of the interrupted code are. *@space becomes what the
- * handler was registered with.
+ * Denied accesses: signal.c and upcall.c receive them, look the handler up in
+ * the table that trap.c keeps (table.h), and call it.
  */
-enum avm_dispatch {
-	AVM_DISPATCH_NONE,	/* there is no handler */
-	AVM_DISPATCH_PASS,	/* it does not want the access */
-	AVM_DISPATCH_RETRY
-};
 
-enum avm_dispatch avm_trap_dispatch(void *addr, unsigned int access,
-				    bool saved, int *space);
-
-/* signal.c: bring denied accesses to avm_trap_dispatch(). Once a process. */
+/* signal.c: receive them as SIGSEGV. Once a process. */
 int avm_signal_install(void);
 /* The next SIGSEGV of this thread, if it is that of @ip and @addr, is passed. */
 void avm_signal_expect(uintptr_t ip, uintptr_t addr);
 /* End the program as by a fault at @addr. */
 void avm_signal_die(uintptr_t addr);
 
-/* upcall.c: the same without signals. */
+/* upcall.c: receive them without. */
 void avm_upcall_prepare(void);	/* once a process, before the first handler */
 int avm_upcall_register(const struct avm_trap *trap, int space);
 /* Call a handler that may use vector registers. */

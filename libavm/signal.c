@@ -9,12 +9,11 @@
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
-#include <stdatomic.h>
 #include <sys/syscall.h>
 #include <ucontext.h>
 #include <unistd.h>
 
-#include "internal.h"
+#include "table.h"
 
 #define PAGE_FAULT	14	/* an x86 trap number */
 #define ERROR_WRITE	0x02	/* bits of a page fault's error code */
@@ -132,20 +131,19 @@ static bool was_passed(const siginfo_t *info, const ucontext_t *context)
 	return true;
 }
 
-static bool take(const siginfo_t *info, const ucontext_t *context)
+static bool handle(const siginfo_t *info, const ucontext_t *context)
 {
-	int space;
+	struct handler h;
 
-	return is_denied_access(info, context) &&
-	       !was_passed(info, context) &&
-	       avm_trap_dispatch(info->si_addr, access_kind(context), true,
-				 &space) == AVM_DISPATCH_RETRY;
+	return is_denied_access(info, context) && !was_passed(info, context) &&
+	       avm_table_find((uintptr_t)info->si_addr, &h) &&
+	       call_handler(&h, info->si_addr, access_kind(context), true);
 }
 
 static void on_signal(int sig, siginfo_t *info, void *context)
 {
 	int saved_errno = errno;
-	bool handled = take(info, context);
+	bool handled = handle(info, context);
 
 	errno = saved_errno;
 	if (!handled)

@@ -2,11 +2,15 @@
 /*
  * libavm: system calls, one a function, with errno turned into a result.
  * Knows nothing of avm's structures.
+ *
+ * ioctl(2) is made without libc: trap handlers make it, for which every
+ * instruction counts, and which may not touch what libc does (errno, and
+ * vector registers where a first call is resolved).
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 
 #include "internal.h"
 
@@ -17,18 +21,26 @@ int avm_sys_open(const char *path)
 	return fd < 0 ? -errno : fd;
 }
 
+static inline int raw_ioctl(int fd, unsigned long command, unsigned long arg)
+{
+	long ret;
+
+	__asm__ volatile("syscall"
+			 : "=a"(ret)
+			 : "0"((long)SYS_ioctl), "D"((long)fd), "S"(command),
+			   "d"(arg)
+			 : "rcx", "r11", "memory");
+	return (int)ret;
+}
+
 int avm_sys_ioctl(int fd, unsigned long command, void *argument)
 {
-	int ret = ioctl(fd, command, argument);
-
-	return ret < 0 ? -errno : ret;
+	return raw_ioctl(fd, command, (unsigned long)argument);
 }
 
 int avm_sys_ioctl_value(int fd, unsigned long command, unsigned long value)
 {
-	int ret = ioctl(fd, command, value);
-
-	return ret < 0 ? -errno : ret;
+	return raw_ioctl(fd, command, value);
 }
 
 int avm_sys_map(int fd, uint64_t offset, size_t length, int prot, void **out)

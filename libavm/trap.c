@@ -9,7 +9,7 @@
  *
  * The table is read at any moment: in a signal handler, nested, in a thread
  * that is just changing the table itself, by handlers that never return. So
- * readers take no lock and leave no mark, not even a count of readers, which
+ * readers (table.h) take no lock and leave no mark, not even a count of readers, which
  * a longjmp() would leave raised. There are two tables instead. @changes
  * counts changes, and its lowest bit says which table is the current one. A
  * writer fills the other and then raises @changes: it is never in a reader's
@@ -24,43 +24,9 @@
  */
 #include <errno.h>
 #include <pthread.h>
-#include <stdatomic.h>
 
 #include "internal.h"
-
-typedef struct table *_Atomic table_slot;
-typedef _Atomic(avm_trap_fn *) entry_fn;
-
-/* Fields are atomic because a reader may meet a writer, and then retries. */
-struct entry {
-	atomic_uintptr_t start;
-	atomic_uintptr_t end;
-	entry_fn fn;
-	atomic_uintptr_t arg;
-	atomic_int space;
-	atomic_uint flags;
-};
-
-/* A copy of one, which nobody else can change. */
-struct handler {
-	uintptr_t start;
-	uintptr_t end;
-	avm_trap_fn *fn;
-	void *arg;
-	int space;
-	unsigned int flags;
-};
-
-/*
- * @entries is sorted by address, without overlaps. It and @capacity never
- * change, and @count never exceeds @capacity, so that even a reader that
- * finds nonsense stays within the table.
- */
-struct table {
-	struct entry *entries;
-	size_t capacity;
-	atomic_size_t count;
-};
+#include "table.h"
 
 #define FIRST_CAPACITY	64
 
@@ -70,16 +36,13 @@ static struct table first_tables[2] = {
 	{ .entries = first_entries[1], .capacity = FIRST_CAPACITY },
 };
 
-static table_slot tables[] = { &first_tables[0], &first_tables[1] };
-static atomic_ulong changes;
+table_slot avm_tables[2] = { &first_tables[0], &first_tables[1] };
+atomic_ulong avm_table_changes;
 
 /* Held by writers, and over fork(), so that a child gets a whole table. */
 static pthread_mutex_t write_lock = PTHREAD_MUTEX_INITIALIZER;
 static bool installed;			/* protected by write_lock */
 static bool fork_handled;		/* protected by write_lock */
-
-#define get(field)		atomic_load_explicit(&(field), memory_order_relaxed)
-#define set(field, value)	atomic_store_explicit(&(field), value, memory_order_relaxed)
 
 /* Index of the first entry that ends above @addr, or the count. */
 static size_t position(const struct table *t, uintptr_t addr)
@@ -102,62 +65,28 @@ static bool search(const struct table *t, uintptr_t addr, struct handler *h)
 {
 	size_t i = position(t, addr);
 
-	if (i >= get(t->count))
-		return false;
-	h->start = get(t->entries[i].start);
-	h->end = get(t->entries[i].end);
-	h->fn = get(t->entries[i].fn);
-	h->arg = (void *)get(t->entries[i].arg);
-	h->space = get(t->entries[i].space);
-	h->flags = get(t->entries[i].flags);
-	return h->start <= addr && addr < h->end;
+	return i < get(t->count) && take(&t->entries[i], addr, h);
 }
 
-static bool find(uintptr_t addr, struct handler *h)
+bool avm_table_find(uintptr_t addr, struct handler *h)
 {
 	unsigned long before;
 	bool found;
 
 	do {
-		before = atomic_load_explicit(&changes, memory_order_acquire);
-		found = search(atomic_load_explicit(&tables[before & 1],
-						    memory_order_acquire),
-			       addr, h);
-		/* Pairs with the one in begin_change(). */
-		atomic_thread_fence(memory_order_acquire);
-	} while (get(changes) != before);
+		found = search(begin_read(&before), addr, h);
+	} while (!end_read(before));
 	return found;
-}
-
-enum avm_dispatch avm_trap_dispatch(void *addr, unsigned int access,
-				    bool saved, int *space)
-{
-	struct avm_trap_info info = { .addr = addr, .access = access };
-	struct handler h;
-	int verdict;
-
-	if (!find((uintptr_t)addr, &h))
-		return AVM_DISPATCH_NONE;
-	info.view = (void *)h.start;
-	info.length = h.end - h.start;
-	*space = h.space;
-	/* May never return. */
-	if (saved || h.flags & AVM_TRAP_NOVECTOR)
-		verdict = h.fn(&info, h.arg);
-	else
-		verdict = avm_call_vector(&info, h.arg, h.fn);
-	return verdict == AVM_TRAP_RETRY ? AVM_DISPATCH_RETRY :
-					   AVM_DISPATCH_PASS;
 }
 
 static struct table *current_table(void)
 {
-	return get(tables[get(changes) & 1]);
+	return get(avm_tables[get(avm_table_changes) & 1]);
 }
 
 static table_slot *other_slot(void)
 {
-	return &tables[(get(changes) + 1) & 1];
+	return &avm_tables[(get(avm_table_changes) + 1) & 1];
 }
 
 /* Make room for @count in the table that is not current. */
@@ -192,7 +121,7 @@ static struct table *begin_change(void)
 /* Make it the current one. */
 static void publish(void)
 {
-	atomic_store_explicit(&changes, get(changes) + 1, memory_order_release);
+	atomic_store_explicit(&avm_table_changes, get(avm_table_changes) + 1, memory_order_release);
 }
 
 static void copy(struct table *to, size_t to_index, const struct table *from,
@@ -221,7 +150,8 @@ static void fill(struct entry *e, const struct handler *h)
 	set(e->flags, h->flags);
 }
 
-static int insert(const struct handler *h)
+/* @index: where it is in the table. */
+static int insert(const struct handler *h, size_t *index)
 {
 	const struct table *from = current_table();
 	size_t count = get(from->count);
@@ -237,6 +167,7 @@ static int insert(const struct handler *h)
 	to = begin_change();
 	copy(to, 0, from, 0, i);
 	fill(&to->entries[i], h);
+	*index = i;
 	copy(to, i + 1, from, i, count - i);
 	set(to->count, count + 1);
 	publish();
@@ -293,13 +224,14 @@ static int prepare(void)
  * Tell the kernel, if it is to make upcalls. The table has the handler by then,
  * and has it until the kernel has been told to stop.
  */
-static int upcalls_on(const struct handler *h)
+static int upcalls_on(const struct handler *h, size_t hint)
 {
 	struct avm_trap trap = {
 		.size = sizeof(trap),
 		.flags = h->flags & AVM_TRAP_ONSTACK,
 		.addr = h->start,
 		.length = h->end - h->start,
+		.arg = hint,
 		.raise = h->flags & AVM_TRAP_RAISE ?
 			AVM_PROT_READ | AVM_PROT_WRITE : AVM_PROT_NONE,
 	};
@@ -345,6 +277,7 @@ int avm_trap(int space, void *addr, size_t length, avm_trap_fn *fn, void *arg,
 		.space = space,
 		.flags = flags,
 	};
+	size_t index;
 	int ret;
 
 	if (!valid(&h))
@@ -352,9 +285,9 @@ int avm_trap(int space, void *addr, size_t length, avm_trap_fn *fn, void *arg,
 	lock();
 	ret = prepare();
 	if (!ret)
-		ret = insert(&h);
+		ret = insert(&h, &index);
 	if (!ret) {
-		ret = upcalls_on(&h);
+		ret = upcalls_on(&h, index);
 		if (ret)
 			delete(h.start);
 	}

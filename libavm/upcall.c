@@ -10,7 +10,7 @@
 #include <errno.h>
 #include <stddef.h>
 
-#include "internal.h"
+#include "table.h"
 
 /* What upcall.S takes for granted. */
 _Static_assert(offsetof(struct avm_upcall, di) == 24, "UP_DI");
@@ -92,19 +92,22 @@ int avm_upcall_register(const struct avm_trap *trap, int space)
  */
 int avm_upcall_dispatch(const struct avm_upcall *up)
 {
-	int *error = &errno, saved = *error, space = -1;
-	enum avm_dispatch ret;
+	int *error = &errno, saved = *error;
+	struct handler h;
+	bool resume;
 
-	ret = avm_trap_dispatch((void *)up->addr, up->access, false, &space);
-	*error = saved;
 	/*
 	 * No handler: avm_untrap() has just taken it away, and before that the
 	 * registration. The kernel will see to the next try.
 	 */
-	if (ret != AVM_DISPATCH_PASS)
+	if (!find_near(up->addr, up->arg, &h))
+		return -1;
+	resume = call_handler(&h, (void *)up->addr, up->access, false);
+	*error = saved;
+	if (resume)
 		return -1;
 	avm_signal_expect(up->ip, up->addr);
-	return space;
+	return h.space;
 }
 
 /* The kernel does not take it back: the space has been closed. */

@@ -432,6 +432,28 @@ again:
 	return err;
 }
 
+/* All ranges of a call, of which the reader has read the first. */
+static noinline int protect_all(struct avm_space *space,
+				struct avm_reader *reader,
+				struct avm_batch *arg)
+{
+	struct cursor c;
+	int err;
+
+	cursor_begin(&c, space);
+	do {
+		err = protect_ranges(&c, reader->ranges, reader->n,
+				     !reader->left, arg);
+		if (!err)
+			err = avm_reader_next(reader);
+	} while (err > 0);
+	avm_tlb_end(&c.tlb);
+	/* The reader ends early where it meets memory that cannot be read. */
+	if (!err && arg->out_done < arg->count)
+		err = -EFAULT;
+	return err;
+}
+
 /**
  * avm_batch_protect() - AVM_IOC_PROTECT
  * @space: the space
@@ -440,25 +462,21 @@ again:
 int avm_batch_protect(struct avm_space *space, struct avm_batch *arg)
 {
 	struct avm_reader reader;
-	struct cursor c;
 	int err;
 
 	err = avm_reader_open(&reader, arg);
 	if (err)
 		return err;
-	cursor_begin(&c, space);
-	do {
-		err = avm_reader_next(&reader);
-		if (err <= 0)
-			break;
-		err = protect_ranges(&c, reader.ranges, reader.n, !reader.left,
-				     arg);
-	} while (!err);
-	avm_tlb_end(&c.tlb);
+	err = avm_reader_next(&reader);
+	if (err > 0) {
+		if (reader.ranges == reader.few && reader.n == arg->count &&
+		    avm_protect_few(space, reader.few, reader.n)) {
+			arg->out_done = reader.n;
+			return 0;
+		}
+		err = protect_all(space, &reader, arg);
+	}
 	avm_reader_close(&reader);
-	/* The reader ends early where it meets memory that cannot be read. */
-	if (!err && arg->out_done < arg->count)
-		err = -EFAULT;
 	return err;
 }
 

@@ -330,7 +330,6 @@ unsigned long avm_step_set(struct avm_step *step, struct vm_area_struct *vma,
 bool avm_pte_lock(struct avm_step *step);
 bool avm_pte_lock_again(struct avm_step *step);
 void avm_pte_unlock(struct avm_step *step);
-int avm_pte_map(struct avm_step *step, u8 prot);
 void avm_pte_protect(struct avm_step *step, unsigned int first, unsigned int n,
 		     u8 prot, struct avm_tlb *tlb);
 unsigned int avm_pte_protect_ranges(struct avm_step *step,
@@ -351,21 +350,26 @@ static inline unsigned int avm_step_pages(const struct avm_step *step)
 
 /* trap.c */
 
+/* What is handed to avm_upcall() beside the access, one AVM_PROT_* bit. */
+#define AVM_UPCALL_ACCESS	AVM_PROT_RWX
+#define AVM_UPCALL_ONSTACK	0x80	/* on the alternate stack */
+
 /**
  * struct avm_trap_entry - what AVM_IOC_TRAP registers for some pages
  * @first: number of the first page in the space
  * @end: number after the last
- * @target: what their traps come to
+ * @code: user code to go on at
+ * @arg: handed to it
+ * @how: AVM_UPCALL_ONSTACK or 0
+ * @raise: AVM_PROT_* to add to the protection of the page before
  */
 struct avm_trap_entry {
 	pgoff_t first;
 	pgoff_t end;
-	struct avm_trap_target {
-		unsigned long entry;	/* user code to go on at */
-		u64 arg;		/* handed to it */
-		u8 raise;		/* AVM_PROT_* to add before */
-		bool onstack;		/* on the alternate stack */
-	} target;
+	unsigned long code;
+	u64 arg;
+	u8 how;
+	u8 raise;
 };
 
 struct avm_traps {
@@ -379,30 +383,33 @@ unsigned int avm_trap_position(const struct avm_traps *traps, pgoff_t pgoff);
 void avm_trap_destroy(struct avm_view *view);
 
 /*
- * The registration of a page, if it has one. Under a page-table lock, which
- * is a read-side critical section of RCU, too.
+ * The registration of a page, or NULL. Under a page-table lock, which is a
+ * read-side critical section of RCU, too.
  */
-static __always_inline bool avm_trap_find(struct avm_view *view, pgoff_t pgoff,
-					  struct avm_trap_target *found)
+static __always_inline const struct avm_trap_entry *
+avm_trap_find(struct avm_view *view, pgoff_t pgoff)
 {
 	struct avm_traps *traps = rcu_dereference_sched(view->traps);
+	const struct avm_trap_entry *entry;
 	unsigned int i;
 
 	if (!traps)
-		return false;
-	i = likely(traps->n == 1) ? 0 : avm_trap_position(traps, pgoff);
-	if (i >= traps->n || pgoff < traps->entries[i].first ||
-	    pgoff >= traps->entries[i].end)
-		return false;
-	*found = traps->entries[i].target;
-	return true;
+		return NULL;
+	entry = traps->entries;
+	if (unlikely(traps->n > 1)) {
+		i = avm_trap_position(traps, pgoff);
+		if (i == traps->n)
+			return NULL;
+		entry += i;
+	}
+	return pgoff >= entry->first && pgoff < entry->end ? entry : NULL;
 }
 
 /* upcall.c */
 int avm_upcall_setup(void);
 void avm_upcall_teardown(void);
-vm_fault_t avm_upcall(const struct vm_fault *vmf,
-		      const struct avm_trap_target *trap, u8 access);
+vm_fault_t avm_upcall_later(const struct vm_fault *vmf, unsigned long code,
+			    u64 arg, unsigned int how);
 long avm_trap_pass(struct file *file, const void __user *from);
 
 /* ioctl.c */
@@ -427,6 +434,8 @@ int avm_protect_page_long(struct avm_space *space, unsigned long addr, u8 prot);
 
 /* short.c */
 long avm_protect_page(struct avm_space *space, unsigned long arg);
+bool avm_protect_few(struct avm_space *space, const struct avm_range *ranges,
+		     unsigned int n);
 int avm_batch_populate(struct avm_space *space, struct avm_batch *arg);
 
 /* discard.c */

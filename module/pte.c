@@ -249,44 +249,6 @@ static noinline void map_page_ahead(struct avm_step *step, unsigned int i, u8 pr
 		  step->pgoff + i, prot);
 }
 
-/**
- * avm_pte_map() - resolve a fault
- * @step: one page, locked
- * @prot: its protection, which allows the access; at least what its PTE has,
- *	and no more but for read and write: so nothing has to be flushed
- *
- * Return: 0 when the access can be tried again. Else nothing was done: -ENOENT
- * when the page has no frame, -EBUSY when its frame is being discarded,
- * -EAGAIN when there is no page table; -EIO when something that is not ours
- * stands in the PTE.
- */
-int avm_pte_map(struct avm_step *step, u8 prot)
-{
-	pteval_t want = pgprot_val(step->view->pgprot[prot]);
-	void *frame;
-	pte_t old;
-
-	lockdep_assert_held(step->ptl);
-	if (!step->pte)
-		return -EAGAIN;
-	old = ptep_get(step->pte);
-	if (pte_present(old)) {
-		/* A first write, or a fault that another thread resolved. */
-		while (!exchange(step->pte, &old, pte_with(old, want)))
-			;
-		return 0;
-	}
-	if (unlikely(!pte_none(old)))
-		return -EIO;
-	frame = avm_frame_find(step->view->space, step->pgoff);
-	if (!frame)
-		return -ENOENT;
-	if (xa_is_value(frame))
-		return -EBUSY;
-	set_frame(step->mm, step->addr, step->pte, frame, __pgprot(want));
-	return 0;
-}
-
 /* Set the protection in the states of pages, keep what was carried over. */
 static __always_inline void set_states(u8 *bytes, unsigned int n, u8 prot)
 {

@@ -137,30 +137,60 @@ protect_page(struct avm_space *space, struct mm_struct *mm, unsigned long addr,
 }
 
 /*
- * avm_pte_lock() for one page of a fault, without the walk, where the long way
- * has left the page table in the chunk. That holds for a settled view (see
- * short.c); here it is the VMA's lock, or mmap_lock, that keeps it so.
+ * Resolve a fault for a page with the protection @prot, which allows the
+ * access. It is at least what the PTE has, and more only by reading and
+ * writing: nothing has to be flushed. Under the page-table lock.
+ *
+ * Returns 0 when the access can be tried again. Else nothing was done: -ENOENT
+ * when the page has no frame, -EBUSY when its frame is being discarded; -EIO
+ * when something that is not ours stands in the PTE.
  */
-static __always_inline bool lock_near(struct avm_step *step)
+static __always_inline int map_page(struct avm_view *view, struct mm_struct *mm,
+				    unsigned long addr, pte_t *ptep,
+				    pgoff_t pgoff, u8 prot)
 {
-	struct avm_view *view = step->view;
+	pteval_t want = pgprot_val(view->pgprot[prot]);
+	pte_t old = ptep_get(ptep);
+	void *frame;
+
+	if (pte_present(old)) {
+		/* A first write, or a fault that another thread resolved. */
+		while (!exchange(ptep, &old, pte_with(old, want)))
+			;
+		return 0;
+	}
+	if (unlikely(!pte_none(old)))
+		return -EIO;
+	frame = avm_frame_find(view->space, pgoff);
+	if (!frame)
+		return -ENOENT;
+	if (xa_is_value(frame))
+		return -EBUSY;
+	set_frame(mm, addr, ptep, frame, __pgprot(want));
+	return 0;
+}
+
+/*
+ * The chunk of an address that has its page table at hand, in a view that does
+ * not forbid @prot, or NULL. It has for a settled view (see short.c); in a
+ * fault it is the VMA's lock, or mmap_lock, that keeps it so.
+ */
+static __always_inline struct avm_chunk *chunk_near(struct avm_view *view,
+						    unsigned long addr, u8 prot,
+						    pte_t **ptep)
+{
 	struct avm_chunk *chunk;
 	pte_t *table;
 
-	chunk = avm_state_chunk(view,
-				(step->addr >> PMD_SHIFT) + view->chunk0);
-	if (!chunk || READ_ONCE(view->forbidden) & AVM_UNSETTLED)
-		return false;
+	chunk = avm_state_chunk(view, (addr >> PMD_SHIFT) + view->chunk0);
+	if ((prot | AVM_UNSETTLED) & READ_ONCE(view->forbidden) || !chunk)
+		return NULL;
 	/* Who sees the table sees its lock: pairs with pte.c. */
 	table = smp_load_acquire(&chunk->table);
 	if (!table)
-		return false;
-	step->ptl = chunk->ptl;
-	step->pte = table + pte_index(step->addr);
-	step->state.bytes = chunk->bytes + pte_index(step->addr);
-	spin_lock(step->ptl);
-	__release(step->ptl);	/* sparse: held until avm_pte_unlock() */
-	return true;
+		return NULL;
+	*ptep = table + pte_index(addr);
+	return chunk;
 }
 
 static __always_inline u8 state_of(const struct avm_step *step, unsigned int i)

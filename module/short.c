@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * short.c - PROT1 and UNPROT: one page, the short way
+ * short.c - PROT1 and UNPROT: one page, or a few, the short way
  *
- * AVM_IOC_PROTECT_PAGE, which a trap handler calls. It does what batch.c does,
- * for the case that nothing has to be allocated and nobody is in the way;
- * whatever is not so is left to batch.c, untouched.
+ * AVM_IOC_PROTECT_PAGE, and AVM_IOC_PROTECT of a few pages, which a trap
+ * handler calls. It does what batch.c does, for the case that nothing has to
+ * be allocated and nobody is in the way; whatever is not so is left to
+ * batch.c.
  *
  * It saves the look-up of the VMA by finding it on the i_mmap tree of the
  * space, which has but a few. i_mmap_rwsem then takes the place of mmap_lock,
@@ -66,44 +67,96 @@ static noinline void flush_page(struct avm_space *space, unsigned long addr,
 	avm_tlb_end(&tlb);
 }
 
-static __always_inline bool protect_locked(struct avm_space *space,
-					   unsigned long addr,
-					   unsigned int prot)
+/* The edit of one page, if it can be done here, and whether it is owed for. */
+static __always_inline bool edit_page(struct avm_space *space,
+				      unsigned long addr, unsigned int prot,
+				      bool *owed, enum protected *did)
 {
 	struct vm_area_struct *vma = find_near(&space->mapping, addr);
 	struct avm_chunk *chunk;
 	struct avm_view *view;
-	enum protected did;
 	pteval_t want;
-	bool owed = false;
 	pte_t *ptep;
 
 	if (!vma || vma->vm_flags & VM_UFFD_WP || mm_has_notifiers(vma->vm_mm))
 		return false;
 	view = vma->vm_private_data;
-	chunk = avm_state_chunk(view, (addr >> PMD_SHIFT) + view->chunk0);
 	want = pgprot_val(view->pgprot[prot]);
-	if ((prot | AVM_UNSETTLED) & READ_ONCE(view->forbidden) || !chunk ||
-	    !want)
+	chunk = chunk_near(view, addr, prot, &ptep);
+	if (!chunk || !want)
 		return false;
-	/* Who sees the table sees its lock: pairs with pte.c. */
-	ptep = smp_load_acquire(&chunk->table);
-	if (!ptep)
-		return false;
-	ptep += pte_index(addr);
 	spin_lock(chunk->ptl);
-	did = protect_page(space, vma->vm_mm, addr, ptep,
-			   chunk->bytes + pte_index(addr), prot,
-			   want, &owed);
+	*did = protect_page(space, vma->vm_mm, addr, ptep,
+			    chunk->bytes + pte_index(addr), prot, want, owed);
 	/* A munmap that has cleared PTEs and waits for us wants no new one. */
-	if (did == PROTECTED_OPEN &&
+	if (*did == PROTECTED_OPEN &&
 	    likely(!mm_tlb_flush_pending(vma->vm_mm)))
 		map_ahead(space, view, vma->vm_mm, addr, ptep,
 			  avm_pgoff(vma, addr), prot);
 	spin_unlock(chunk->ptl);
+	return true;
+}
+
+static __always_inline bool protect_locked(struct avm_space *space,
+					   unsigned long addr,
+					   unsigned int prot)
+{
+	enum protected did;
+	bool owed = false;
+
+	if (!edit_page(space, addr, prot, &owed, &did))
+		return false;
 	if (owed || unlikely(atomic_read(&space->pending)))
 		flush_page(space, addr, owed, did);
 	return true;
+}
+
+static bool protect_range(struct avm_space *space,
+			  const struct avm_range *range, struct avm_tlb *tlb)
+{
+	enum protected did;
+
+	if (range->length != PAGE_SIZE || avm_range_check(range) ||
+	    !edit_page(space, range->addr, range->prot & AVM_PROT_RWX,
+		       &tlb->owed, &did))
+		return false;
+	if (did == PROTECTED_OLD || did == PROTECTED_CACHED) {
+		tlb->needed |= did == PROTECTED_CACHED;
+		tlb->pages++;
+		tlb->start = min_t(unsigned long, tlb->start, range->addr);
+		tlb->end = max_t(unsigned long, tlb->end,
+				 range->addr + PAGE_SIZE);
+	}
+	return true;
+}
+
+/**
+ * avm_protect_few() - a vector of a few ranges, of one page each
+ * @space: the space
+ * @ranges: as the user gave them
+ * @n: how many
+ *
+ * For the step of a collector or a pager that closes one page and opens
+ * another, in a trap.
+ *
+ * Return: false where the long way has to be taken, for all of them: the first
+ * may have been done, and flushed for, and are done again to no effect.
+ */
+bool avm_protect_few(struct avm_space *space, const struct avm_range *ranges,
+		     unsigned int n)
+{
+	struct avm_tlb tlb;
+	unsigned int i;
+
+	if (!i_mmap_trylock_read(&space->mapping))
+		return false;
+	avm_tlb_begin(&tlb, space, current->mm);
+	for (i = 0; i < n; i++)
+		if (!protect_range(space, ranges + i, &tlb))
+			break;
+	avm_tlb_end(&tlb);
+	i_mmap_unlock_read(&space->mapping);
+	return i == n;
 }
 
 /**

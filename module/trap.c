@@ -104,7 +104,7 @@ static int change(struct avm_view *view, const struct avm_trap_entry *entry)
 
 	mutex_lock(lock);
 	old = rcu_dereference_protected(view->traps, lockdep_is_held(lock));
-	err = entry->target.entry ? insert(old, &new, entry) :
+	err = entry->code ? insert(old, &new, entry) :
 			     delete(old, &new, entry);
 	if (!err)
 		rcu_assign_pointer(view->traps, new);
@@ -169,10 +169,10 @@ static int check(const struct avm_trap *arg)
 int avm_trap(struct avm_space *space, const struct avm_trap *arg)
 {
 	struct avm_trap_entry entry = {
-		.target.entry = arg->entry,
-		.target.arg = arg->arg,
-		.target.raise = arg->raise,
-		.target.onstack = arg->flags & AVM_TRAP_ONSTACK,
+		.code = arg->entry,
+		.arg = arg->arg,
+		.how = arg->flags & AVM_TRAP_ONSTACK ? AVM_UPCALL_ONSTACK : 0,
+		.raise = arg->raise,
 	};
 	struct mm_struct *mm = current->mm;
 	struct avm_view *view;

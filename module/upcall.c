@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * upcall.c - a denied access goes on in user code, without a signal
+ * upcall.c - a denied access goes on in user code, without a signal; with
+ *	upcall.h, what is inline in a fault
  *
  * Called by a fault that has decided that the access is denied. Writes a frame
  * to the user's stack and has the thread go on at the registered code: to
@@ -18,7 +19,7 @@
  * fails again, SIGSEGV is forced, as core mm would have done.
  *
  * What can be interrupted nowhere, or may not be resumed elsewhere, gets the
- * signal: see redirectable() and put_frame().
+ * signal: see redirectable() and put_frame() in upcall.h.
  */
 #include <linux/compat.h>
 #include <linux/file.h>
@@ -28,14 +29,11 @@
 #include <linux/static_call.h>
 #include <linux/task_work.h>
 #include <linux/uaccess.h>
-#include <linux/uprobes.h>
-#include <asm/processor-flags.h>
 #include <asm/trapnr.h>
 #include <asm/trap_pf.h>
 
 #include "internal.h"
-
-#define RED_ZONE	128
+#include "upcall.h"
 
 /* What user code may set in its flags, as for sigreturn(2). */
 #define USER_FLAGS	(X86_EFLAGS_AC | X86_EFLAGS_OF | X86_EFLAGS_DF | \
@@ -48,9 +46,10 @@
  * @work: in its list
  * @file: the space; keeps the module, too: fput() gives it up in another
  *	task_work, after this one has returned
- * @trap: what is to be called
+ * @code: what is to be called
+ * @arg: handed to it
  * @addr: the access that was denied
- * @access: its kind
+ * @how: its kind, and AVM_UPCALL_ONSTACK
  * @ip: the instruction
  * @sp: its stack pointer
  * @pass: for avm_trap_pass(): the registers
@@ -58,9 +57,10 @@
 struct deferred {
 	struct callback_head work;
 	struct file *file;
-	struct avm_trap_target trap;
+	unsigned long code;
+	u64 arg;
 	unsigned long addr;
-	u8 access;
+	unsigned int how;
 	unsigned long ip;
 	unsigned long sp;
 	struct avm_trap_pass pass;
@@ -101,7 +101,7 @@ void avm_upcall_teardown(void)
 }
 
 /* The SIGSEGV that core mm raises for a denied access. */
-static void force_signal(unsigned long addr, u8 access)
+static void force_signal(unsigned long addr, unsigned int access)
 {
 	struct thread_struct *thread = &current->thread;
 
@@ -112,92 +112,6 @@ static void force_signal(unsigned long addr, u8 access)
 	thread->cr2 = addr;
 	static_call(avm_force_sig_fault)(SIGSEGV, SEGV_MAPERR,
 					 (void __user *)addr);
-}
-
-static bool stepped(const struct pt_regs *regs)
-{
-	if (regs->flags & X86_EFLAGS_TF)
-		return true;
-	if (read_thread_flags() &
-	    (_TIF_SINGLESTEP | _TIF_BLOCKSTEP | _TIF_FORCED_TF))
-		return true;
-#ifdef CONFIG_UPROBES
-	/* Its copy of the instruction runs elsewhere than where ip says. */
-	if (current->utask && current->utask->active_uprobe)
-		return true;
-#endif
-	return false;
-}
-
-/* Whether the thread may go on elsewhere: see struct avm_trap. */
-static bool redirectable(const struct vm_fault *vmf, struct pt_regs *regs)
-{
-	return vmf->flags & FAULT_FLAG_USER && user_mode(regs) &&
-	       regs->cs == __USER_CS && vmf->vma->vm_mm == current->mm &&
-	       !stepped(regs) && !avm_shadow_stack();
-}
-
-/* The stack pointer to start from, or 0 where there can be none. */
-static unsigned long stack_for(const struct avm_trap_target *trap,
-			       unsigned long sp)
-{
-	if (trap->onstack && current->sas_ss_size) {
-		/* Signals would not see that it is in use. */
-		if (current->sas_ss_flags & SS_AUTODISARM)
-			return 0;
-		if (!on_sig_stack(sp))
-			return (current->sas_ss_sp + current->sas_ss_size) &
-				~15ul;
-	}
-	return sp - RED_ZONE;
-}
-
-/*
- * Write the frame; the address it has, or 0 when it cannot be written, or the
- * thread is in a restartable sequence: the kernel forgets that when it finds ip
- * outside of it, without an abort.
- */
-static unsigned long put_frame(const struct pt_regs *regs,
-			       const struct avm_trap_target *trap,
-			       unsigned long addr, u8 access)
-{
-	unsigned long top = stack_for(trap, regs->sp);
-	struct avm_upcall __user *up = (void __user *)(top - sizeof(*up));
-	u64 rseq_cs = 0;
-
-	if (!top || !user_access_begin(up, sizeof(*up)))
-		return 0;
-#ifdef CONFIG_RSEQ
-	if (current->rseq)
-		unsafe_get_user(rseq_cs, &current->rseq->rseq_cs, fault);
-#endif
-	unsafe_put_user(trap->arg, &up->arg, fault);
-	unsafe_put_user(addr, &up->addr, fault);
-	/* With the reserved word behind it. */
-	unsafe_put_user((u64)access, (u64 __user *)&up->access, fault);
-	unsafe_put_user(regs->di, &up->di, fault);
-	unsafe_put_user(regs->ip, &up->ip, fault);
-	unsafe_put_user(regs->cs, &up->cs, fault);
-	unsafe_put_user(regs->flags, &up->flags, fault);
-	unsafe_put_user(regs->sp, &up->sp, fault);
-	unsafe_put_user(regs->ss, &up->ss, fault);
-	user_access_end();
-	return rseq_cs ? 0 : (unsigned long)up;
-
-fault:
-	user_access_end();
-	return 0;
-}
-
-/* From here on the thread is in the handler. */
-static void redirect(struct pt_regs *regs, const struct avm_trap_target *trap,
-		     unsigned long frame)
-{
-	regs->di = frame;
-	regs->sp = frame;
-	regs->flags &= ~(X86_EFLAGS_DF | X86_EFLAGS_RF | X86_EFLAGS_AC |
-			 X86_EFLAGS_NT);
-	regs->ip = trap->entry;
 }
 
 static struct avm_space *space_of(const struct deferred *deferred)
@@ -214,12 +128,12 @@ static void deliver_late(struct callback_head *work)
 	/* Nobody can have changed them; if so, the access just happens again. */
 	if (!(current->flags & PF_EXITING) && regs->ip == d->ip &&
 	    regs->sp == d->sp) {
-		frame = put_frame(regs, &d->trap, d->addr, d->access);
+		frame = put_frame(regs, d->arg, d->addr, d->how);
 		if (frame) {
 			avm_count(space_of(d), upcalls, 1);
-			redirect(regs, &d->trap, frame);
+			redirect(regs, d->code, frame);
 		} else {
-			force_signal(d->addr, d->access);
+			force_signal(d->addr, d->how);
 		}
 	}
 	fput(d->file);
@@ -241,51 +155,33 @@ static int defer(struct deferred *d, struct file *file, task_work_func_t fn)
 	return err;
 }
 
-/* Under RCU, perhaps: not to sleep. */
-static vm_fault_t deliver_later(const struct vm_fault *vmf,
-				const struct pt_regs *regs,
-				const struct avm_trap_target *trap, u8 access)
+/**
+ * avm_upcall_later() - make an upcall on the way to user mode
+ * @vmf: the fault
+ * @code: as for avm_upcall()
+ * @arg: the same
+ * @how: the same
+ *
+ * Context: in ->fault and the like, perhaps under RCU: does not sleep.
+ * Return: as avm_upcall().
+ */
+vm_fault_t avm_upcall_later(const struct vm_fault *vmf, unsigned long code,
+			    u64 arg, unsigned int how)
 {
+	struct pt_regs *regs = current_pt_regs();
 	struct deferred *d;
 
 	d = kmalloc(sizeof(*d), GFP_NOWAIT | __GFP_NOWARN | __GFP_ACCOUNT);
 	if (!d)
 		return VM_FAULT_SIGSEGV;
-	d->trap = *trap;
+	d->code = code;
+	d->arg = arg;
 	d->addr = vmf->real_address;
-	d->access = access;
+	d->how = how;
 	d->ip = regs->ip;
 	d->sp = regs->sp;
 	return defer(d, vmf->vma->vm_file, deliver_late) ? VM_FAULT_SIGSEGV :
 							    VM_FAULT_NOPAGE;
-}
-
-/**
- * avm_upcall() - a fault ends in the code that was registered for its page
- * @vmf: the fault
- * @trap: the registration
- * @access: what was tried, one AVM_PROT_* bit
- *
- * Context: in ->fault and the like; does not sleep.
- * Return: VM_FAULT_NOPAGE, or VM_FAULT_SIGSEGV where it has to be a signal.
- */
-vm_fault_t avm_upcall(const struct vm_fault *vmf,
-		      const struct avm_trap_target *trap, u8 access)
-{
-	struct pt_regs *regs = current_pt_regs();
-	struct avm_view *view = vmf->vma->vm_private_data;
-	unsigned long frame;
-
-	if (!redirectable(vmf, regs))
-		return VM_FAULT_SIGSEGV;
-	pagefault_disable();
-	frame = put_frame(regs, trap, vmf->real_address, access);
-	pagefault_enable();
-	if (!frame)
-		return deliver_later(vmf, regs, trap, access);
-	avm_count(view->space, upcalls, 1);
-	redirect(regs, trap, frame);
-	return VM_FAULT_NOPAGE;
 }
 
 /*

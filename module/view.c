@@ -24,6 +24,7 @@
 
 #include "internal.h"
 #include "pte.h"
+#include "upcall.h"
 
 static struct kmem_cache *view_cache;
 
@@ -66,7 +67,7 @@ static int view_mprotect(struct vm_area_struct *vma, unsigned long start,
 	return -EACCES;
 }
 
-static u8 access_needs(unsigned int flags)
+static __always_inline u8 access_needs(unsigned int flags)
 {
 	if (flags & FAULT_FLAG_WRITE)
 		return AVM_PROT_READ | AVM_PROT_WRITE;
@@ -75,98 +76,156 @@ static u8 access_needs(unsigned int flags)
 	return AVM_PROT_READ;
 }
 
-/* A touch of a page. */
+/* A touch of a page that faulted. */
 struct touch {
-	struct vm_fault *vmf;
+	struct vm_area_struct *vma;
+	struct avm_view *view;
+	unsigned long addr;	/* of the page */
+	pgoff_t pgoff;
+	unsigned int flags;	/* FAULT_FLAG_* */
 	u8 need;		/* AVM_PROT_* that the access takes */
-	struct avm_step step;
-	struct avm_trap_target trap;
 };
 
-static __always_inline bool touch_begin(struct touch *touch,
-					struct vm_fault *vmf)
+static __always_inline struct touch touch_of(const struct vm_fault *vmf)
 {
-	struct vm_area_struct *vma = vmf->vma;
-	struct avm_step *step = &touch->step;
-
-	if (unlikely(vma->vm_flags & VM_UFFD_WP))
-		return false;
-	touch->vmf = vmf;
-	touch->need = access_needs(vmf->flags);
-	/* What avm_step_set() does for one page. */
-	step->view = vma->vm_private_data;
-	step->mm = vma->vm_mm;
-	step->addr = vmf->address & PAGE_MASK;
-	step->end = step->addr + PAGE_SIZE;
-	step->pgoff = vmf->pgoff;
-	return true;
+	return (struct touch) {
+		.vma = vmf->vma,
+		.view = vmf->vma->vm_private_data,
+		.addr = vmf->address & PAGE_MASK,
+		.pgoff = vmf->pgoff,
+		.flags = vmf->flags,
+		.need = access_needs(vmf->flags),
+	};
 }
 
-/*
- * A denied access. In user mode it becomes an upcall, or SIGSEGV with the
- * exact address, from a system call EFAULT: core mm sees to the latter two.
- */
-static vm_fault_t deny(struct touch *touch, bool registered)
-{
-	u8 others = touch->need & ~AVM_PROT_READ;
-
-	avm_count(touch->step.view->space, traps, 1);
-	if (!registered)
-		return VM_FAULT_SIGSEGV;
-	return avm_upcall(touch->vmf, &touch->trap, others ?: AVM_PROT_READ);
-}
+/* What is to come of a touch, once its page is unlocked. */
+struct verdict {
+	bool denied;
+	bool upcall;		/* with: */
+	unsigned long code;
+	u64 arg;
+	u8 how;
+};
 
 /*
- * With the page locked: map it, or, where its protection forbids the access,
- * see what is registered for it; @denied and @registered say so. A page that
- * is raised is mapped or left as it was.
+ * Decide, and map the page at once if it is to be. A denied access may be one
+ * that raises its page: then the page is raised and mapped, or left as it was.
+ * Under the page-table lock.
  *
  * Return: 0; -EACCES when the access is denied and nothing raised; -ENODATA
- * when the page has to have a byte to be raised; or as avm_pte_map().
+ * when the page lacks a byte to be raised, -EAGAIN when it lacks a table; or
+ * as map_page().
  */
-static __always_inline int map_locked(struct touch *touch, bool *denied,
-				      bool *registered)
+static __always_inline int decide(const struct touch *touch, u8 prot,
+				  u8 *byte, pte_t *ptep,
+				  struct verdict *verdict)
 {
-	struct avm_step *step = &touch->step;
-	u8 prot = state_of(step, 0) & AVM_STATE_PROT;
+	const struct avm_trap_entry *entry = NULL;
 	u8 raise = 0;
 	int err;
 
-	*denied = touch->need & ~prot;
-	if (*denied) {
-		*registered = touch->vmf->flags & FAULT_FLAG_USER &&
-			      avm_trap_find(step->view, step->pgoff,
-					    &touch->trap);
-		if (!*registered || touch->need & ~touch->trap.raise)
+	verdict->upcall = false;
+	verdict->denied = touch->need & ~prot;
+	if (verdict->denied) {
+		if (touch->flags & FAULT_FLAG_USER)
+			entry = avm_trap_find(touch->view, touch->pgoff);
+		if (!entry)
 			return -EACCES;
-		if (!step->state.bytes)
+		verdict->upcall = true;
+		verdict->code = entry->code;
+		verdict->arg = entry->arg;
+		verdict->how = entry->how;
+		raise = entry->raise;
+		if (touch->need & ~raise)
+			return -EACCES;
+		if (!byte)
 			return -ENODATA;
-		raise = touch->trap.raise;
 	}
-	err = avm_pte_map(step, prot | raise);
+	if (!ptep)
+		return -EAGAIN;
+	err = map_page(touch->view, touch->vma->vm_mm, touch->addr, ptep,
+		       touch->pgoff, prot | raise);
 	if (!err && raise)
-		*step->state.bytes |= raise;
+		*byte |= raise;
 	return err;
 }
 
-/* Try to map the page: what ends the fault, or 0 and why not. */
-static __always_inline vm_fault_t try_map(struct touch *touch, int *err)
+/*
+ * What ends the fault. A denied access in user mode becomes an upcall, or
+ * SIGSEGV with the exact address, from a system call EFAULT: core mm sees to
+ * the latter two.
+ */
+static __always_inline vm_fault_t carry_out(const struct vm_fault *vmf,
+					    const struct touch *touch,
+					    const struct verdict *verdict)
 {
-	struct avm_step *step = &touch->step;
-	bool denied, registered;
+	u8 access = touch->need & ~AVM_PROT_READ;
 
-	if (!lock_near(step) && !avm_pte_lock(step)) {
-		*err = -EAGAIN;
-		return 0;
+	if (!verdict->denied) {
+		avm_count(touch->view->space, faults, 1);
+		return VM_FAULT_NOPAGE;
 	}
-	*err = map_locked(touch, &denied, &registered);
+	avm_count(touch->view->space, traps, 1);
+	if (!verdict->upcall)
+		return VM_FAULT_SIGSEGV;
+	return avm_upcall(vmf, verdict->code, verdict->arg,
+			  verdict->how | (access ?: AVM_PROT_READ));
+}
+
+/*
+ * The fault of a page whose state and page table are at hand, as those of most
+ * traps are. Returns what ends the fault; or 0, with nothing done: the long way
+ * will see to it.
+ */
+static __always_inline vm_fault_t fault_near(const struct vm_fault *vmf)
+{
+	const struct touch touch = touch_of(vmf);
+	struct avm_chunk *chunk;
+	struct verdict verdict;
+	pte_t *ptep;
+	u8 *byte;
+	int err;
+
+	chunk = chunk_near(touch.view, touch.addr, 0, &ptep);
+	if (!chunk || touch.vma->vm_flags & VM_UFFD_WP)
+		return 0;
+	byte = chunk->bytes + pte_index(touch.addr);
+	spin_lock(chunk->ptl);
+	err = decide(&touch, *byte & AVM_STATE_PROT, byte, ptep, &verdict);
+	spin_unlock(chunk->ptl);
+	if (err && err != -EACCES)
+		return 0;
+	return carry_out(vmf, &touch, &verdict);
+}
+
+/* The same for any page. @err: why nothing was done. */
+static vm_fault_t fault_far(const struct vm_fault *vmf, struct avm_step *step,
+			    int *err)
+{
+	const struct touch touch = touch_of(vmf);
+	struct verdict verdict;
+	u8 prot;
+
+	if (!avm_view_usable(touch.vma, NULL, err))
+		return VM_FAULT_SIGBUS;
+	avm_step_set(step, touch.vma, touch.addr, touch.addr + PAGE_SIZE);
+	*err = -EAGAIN;
+	if (!avm_pte_lock(step))
+		return 0;
+	prot = state_of(step, 0) & AVM_STATE_PROT;
+	*err = decide(&touch, prot, step->state.bytes, step->pte, &verdict);
 	avm_pte_unlock(step);
 	if (*err && *err != -EACCES)
 		return 0;
-	if (denied)
-		return deny(touch, registered);
-	avm_count(step->view->space, faults, 1);
-	return VM_FAULT_NOPAGE;
+	return carry_out(vmf, &touch, &verdict);
+}
+
+static noinline vm_fault_t map_pages_far(const struct vm_fault *vmf)
+{
+	struct avm_step step;
+	int err;
+
+	return fault_far(vmf, &step, &err);
 }
 
 /*
@@ -176,11 +235,7 @@ static __always_inline vm_fault_t try_map(struct touch *touch, int *err)
 static vm_fault_t view_map_pages(struct vm_fault *vmf, pgoff_t start,
 				 pgoff_t end)
 {
-	struct touch touch;
-	int err;
-
-	return touch_begin(&touch, vmf) ? try_map(&touch, &err) :
-					  VM_FAULT_SIGBUS;
+	return fault_near(vmf) ?: map_pages_far(vmf);
 }
 
 /* Get what a fault lacks. */
@@ -205,22 +260,25 @@ static int provide(struct avm_step *step, int lack)
 	return lack;
 }
 
-/* ->fault: no PTE; ->pfn_mkwrite: a write, and the PTE forbids it. */
-static vm_fault_t view_fault(struct vm_fault *vmf)
+static noinline vm_fault_t view_fault_far(const struct vm_fault *vmf)
 {
-	struct touch touch;
+	struct avm_step step;
 	vm_fault_t ret;
 	int err;
 
-	if (!touch_begin(&touch, vmf))
-		return VM_FAULT_SIGBUS;
 	do {
-		ret = try_map(&touch, &err);
+		ret = fault_far(vmf, &step, &err);
 		if (ret)
 			return ret;
-		err = provide(&touch.step, err);
+		err = provide(&step, err);
 	} while (!err);
 	return VM_FAULT_SIGBUS;
+}
+
+/* ->fault: no PTE; ->pfn_mkwrite: a write, and the PTE forbids it. */
+static vm_fault_t view_fault(struct vm_fault *vmf)
+{
+	return fault_near(vmf) ?: view_fault_far(vmf);
 }
 
 /*

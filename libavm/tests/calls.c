@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
  * What each function hands to the kernel, field by field, and what it makes of
- * the answer. The linker puts the functions below between library and libc.
+ * the answer. The linker puts the functions below in place of libc's, and of
+ * sys.c's for ioctl().
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <stdarg.h>
 
 #include "tap.h"
 
@@ -58,29 +58,34 @@ static int result(void)
 	return -1;
 }
 
-int __wrap_ioctl(int fd, unsigned long command, ...);
-int __wrap_ioctl(int fd, unsigned long command, ...)
+static int sys_ioctl_result(int fd, unsigned long command, uintptr_t value)
 {
-	size_t size = _IOC_SIZE(command);
-	va_list list;
-	void *arg;
-
-	va_start(list, command);
-	arg = va_arg(list, void *);
-	va_end(list);
-
 	sys.fd = fd;
 	sys.command = command;
-	sys.value = (uintptr_t)arg;
-	if (!size)	/* the argument is a value, no address */
-		return result();
+	sys.value = value;
+	return result() < 0 ? -sys.error : sys.ret;
+}
+
+int __wrap_avm_sys_ioctl_value(int fd, unsigned long command,
+			       unsigned long value);
+int __wrap_avm_sys_ioctl_value(int fd, unsigned long command,
+			       unsigned long value)
+{
+	return sys_ioctl_result(fd, command, value);
+}
+
+int __wrap_avm_sys_ioctl(int fd, unsigned long command, void *arg);
+int __wrap_avm_sys_ioctl(int fd, unsigned long command, void *arg)
+{
+	size_t size = _IOC_SIZE(command);
+
 	memcpy(&sys.in, arg, size);
 	if (size == sizeof(struct avm_batch) && sys.in.batch.ranges &&
 	    sys.in.batch.count)
 		sys.range = *(struct avm_range *)(uintptr_t)sys.in.batch.ranges;
 	if (sys.answer)
 		memcpy(arg, &sys.out, size);
-	return result();
+	return sys_ioctl_result(fd, command, (uintptr_t)arg);
 }
 
 int __wrap_open(const char *path, int flags, ...);
