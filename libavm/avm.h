@@ -421,6 +421,9 @@ typedef int avm_trap_fn(const struct avm_trap_info *info, void *arg);
  * replaced; so does a thread that blocks SIGSEGV: an access that is delivered
  * by it then kills the program.
  *
+ * A handler is one of addresses: if mremap(2) moves the view, accesses at the
+ * new place are plain SIGSEGVs until that is registered.
+ *
  * The handlers are the process's: a child of fork(2) has them too (though not
  * the views), a program started by execve(2) has not. Handlers of different
  * ranges have nothing to do with one another.

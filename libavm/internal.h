@@ -32,7 +32,8 @@ void avm_signal_die(uintptr_t addr);
 
 /* upcall.c: receive them without. */
 void avm_upcall_prepare(void);	/* once a process, before the first handler */
-int avm_upcall_register(const struct avm_trap *trap, int space);
+/* @hint: where the handler is in the table. */
+int avm_upcall_register(const struct avm_trap *trap, int space, size_t hint);
 /* Call a handler that may use vector registers. */
 int avm_call_vector(const struct avm_trap_info *info, void *arg,
 		    avm_trap_fn *fn);

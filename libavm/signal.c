@@ -52,10 +52,11 @@ static bool was_sent(const siginfo_t *info)
 
 /*
  * End the program as the default action does, at the instruction that was
- * interrupted, so that the core shows that and not this function. After a
- * fault it is enough to return: it happens again. A signal that was sent is
- * sent again, as it was; it is blocked until the return from this handler
- * puts the interrupted code's mask back.
+ * interrupted, so that the core shows that and not this function. To return
+ * and have a fault happen again is not enough: it may come as an upcall, and
+ * ask a handler again that has passed it. So the signal is sent again, as it
+ * was; it is blocked until the return from this handler puts the interrupted
+ * code's mask back.
  */
 static void take_default(int sig, siginfo_t *info)
 {
@@ -63,8 +64,6 @@ static void take_default(int sig, siginfo_t *info)
 	sigset_t only;
 
 	sigaction(sig, &action, NULL);
-	if (!was_sent(info))
-		return;
 	sigemptyset(&only);
 	sigaddset(&only, sig);
 	pthread_sigmask(SIG_BLOCK, &only, NULL);

@@ -231,12 +231,11 @@ static int upcalls_on(const struct handler *h, size_t hint)
 		.flags = h->flags & AVM_TRAP_ONSTACK,
 		.addr = h->start,
 		.length = h->end - h->start,
-		.arg = hint,
 		.raise = h->flags & AVM_TRAP_RAISE ?
 			AVM_PROT_READ | AVM_PROT_WRITE : AVM_PROT_NONE,
 	};
 
-	return h->space < 0 ? 0 : avm_upcall_register(&trap, h->space);
+	return h->space < 0 ? 0 : avm_upcall_register(&trap, h->space, hint);
 }
 
 static int upcalls_off(const struct handler *h)

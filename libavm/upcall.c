@@ -77,13 +77,47 @@ void avm_upcall_prepare(void)
 	avm_vector_how = a & 2 ? BY_XSAVEC : BY_XSAVE;
 }
 
-int avm_upcall_register(const struct avm_trap *trap, int space)
+/* The argument of an upcall: what the table and AVM_IOC_TRAP_PASS want. */
+#define UPCALL_ARG(space, hint)	((uint64_t)(space) << 32 | (uint32_t)(hint))
+#define UPCALL_SPACE(arg)	((int)((arg) >> 32))
+#define UPCALL_HINT(arg)	((uint32_t)(arg))
+
+int avm_upcall_register(const struct avm_trap *trap, int space, size_t hint)
 {
 	struct avm_trap arg = *trap;
 
+	arg.arg = UPCALL_ARG(space, hint);
 	arg.entry = (uintptr_t)(arg.flags & AVM_TRAP_ONSTACK ?
 				avm_upcall_onstack : avm_upcall_entry);
 	return avm_sys_ioctl(space, AVM_IOC_TRAP, &arg);
+}
+
+/* Pass the access; @space tells the kernel. */
+static int pass(const struct avm_upcall *up, int space)
+{
+	avm_signal_expect(up->ip, up->addr);
+	return space;
+}
+
+/*
+ * The kernel has a registration and the table has not. Either avm_untrap() has
+ * just taken away first the one, then the other: then the next try ends as it
+ * should. Or mremap(2) has moved the view: then the next try comes here again.
+ */
+static int no_handler(const struct avm_upcall *up)
+{
+	static __thread struct {
+		uint64_t ip;
+		uint64_t addr;
+	} last __attribute__((tls_model("initial-exec")));
+
+	if (last.ip == up->ip && last.addr == up->addr) {
+		last.ip = 0;
+		return pass(up, UPCALL_SPACE(up->arg));
+	}
+	last.ip = up->ip;
+	last.addr = up->addr;
+	return -1;
 }
 
 /*
@@ -96,18 +130,11 @@ int avm_upcall_dispatch(const struct avm_upcall *up)
 	struct handler h;
 	bool resume;
 
-	/*
-	 * No handler: avm_untrap() has just taken it away, and before that the
-	 * registration. The kernel will see to the next try.
-	 */
-	if (!find_near(up->addr, up->arg, &h))
-		return -1;
+	if (!find_near(up->addr, UPCALL_HINT(up->arg), &h))
+		return no_handler(up);
 	resume = call_handler(&h, (void *)up->addr, up->access, false);
 	*error = saved;
-	if (resume)
-		return -1;
-	avm_signal_expect(up->ip, up->addr);
-	return h.space;
+	return resume ? -1 : pass(up, UPCALL_SPACE(up->arg));
 }
 
 /* The kernel does not take it back: the space has been closed. */

@@ -36,8 +36,9 @@ static __always_inline bool stepped(const struct pt_regs *regs)
 static __always_inline bool redirectable(const struct vm_fault *vmf,
 					 const struct pt_regs *regs)
 {
-	return vmf->flags & FAULT_FLAG_USER && regs->cs == __USER_CS && vmf->vma->vm_mm == current->mm &&
-	       !stepped(regs) && !avm_shadow_stack();
+	return vmf->flags & FAULT_FLAG_USER && regs->cs == __USER_CS &&
+	       vmf->vma->vm_mm == current->mm && !stepped(regs) &&
+	       !avm_shadow_stack();
 }
 
 /* Where the frame is to end, or 0 where there can be none. */

@@ -396,9 +396,9 @@ struct avm_stats {
  * SIGSEGV may be blocked or handled by somebody else.
  *
  * With @raise a denied access that @raise allows first gives its page that
- * much more protection, and maps it. So a write barrier costs no call: the
- * write succeeds when it is resumed. A second thread that touches the page
- * meanwhile is not stopped.
+ * much more protection, and maps it, which counts as an access. So a write
+ * barrier costs no call: the write succeeds when it is resumed. A second thread
+ * that touches the page meanwhile is not stopped.
  *
  * The registration is one of pages of the view: it follows them in mremap(2),
  * covers every VMA of the view, and goes with the view. Other pages of the
