@@ -24,7 +24,7 @@
 
 #define TF		0x100ul
 #define DF		0x400ul
-#define STATUS_FLAGS	(0x8d5ul | DF | TF)	/* and not RF, which steps set */
+#define STATUS_FLAGS	(0x8d5ul | DF | TF)	/* not RF, which a step may set */
 #define RED_ZONE	128
 #define SPOILT		1024	/* bytes, below the red zone */
 #define DEEP		64	/* frames at most */
@@ -207,7 +207,8 @@ static void upcall(greg_t *gregs)
 		/* Not in a signal's registers; all user code has the same. */
 		.ss = 0x2b,
 	};
-	gregs[REG_RDI] = gregs[REG_RSP] = (uintptr_t)up;
+	gregs[REG_RDI] = (uintptr_t)up;
+	gregs[REG_RSP] = (uintptr_t)up;
 	gregs[REG_RIP] = plan.entry->start;
 	gregs[REG_EFL] &= ~DF;
 }
@@ -312,7 +313,8 @@ static void check_resumed(greg_t *gregs)
 /* The system call that passes the access on fails: its space was closed. */
 static void fail_syscall(greg_t *gregs)
 {
-	gregs[REG_RCX] = gregs[REG_RIP] += 2;
+	gregs[REG_RIP] += 2;
+	gregs[REG_RCX] = gregs[REG_RIP];
 	gregs[REG_R11] = gregs[REG_EFL];
 	gregs[REG_RAX] = -EBADF;
 }
