@@ -413,6 +413,7 @@ static void table(void)
 		printf(" %11s", part_names[part]);
 	putchar('\n');
 	ROW("traps", traps);
+	ROW("  by upcall", upcalls);
 	ROW("  page just come in", met);
 	ROW("pages in", in);
 	ROW("pages out", out);

@@ -98,6 +98,7 @@ static int count_resident(struct pager *p)
 
 	if (err)
 		return failed("cannot read the statistics of the space", err);
+	p->counts.upcalls = st.out_upcalls;
 	p->counts.flushes = st.out_flushes;
 	p->counts.flushed_pages = st.out_flushed_pages;
 	p->counts.resident = st.out_resident_pages;

@@ -36,6 +36,7 @@ struct pager_setup {
 /**
  * struct pager_counts - what a pager has done
  * @traps: accesses that trapped
+ * @upcalls: traps that came without a signal, as the module counts them
  * @met: traps that found the page in: another thread had just brought it
  * @in: pages brought in
  * @out: pages put out
@@ -48,6 +49,7 @@ struct pager_setup {
  */
 struct pager_counts {
 	unsigned long traps;
+	unsigned long upcalls;
 	unsigned long met;
 	unsigned long in;
 	unsigned long out;
