@@ -380,7 +380,7 @@ typedef int avm_trap_fn(const struct avm_trap_info *info, void *arg);
  *
  * AVM_TRAP_NOVECTOR: @fn, and all that it calls, uses no x87, MMX, SSE or AVX
  * register (gcc -mgeneral-regs-only; no function of libc but bare system
- * calls; those of this library do not). They are then not saved.
+ * calls; the six primitives do not). They are then not saved.
  *
  * AVM_TRAP_RAISE: pages get AVM_PROT_READ | AVM_PROT_WRITE before @fn is called
  * for a read or a write: a write barrier needs no call of avm_unprot().

@@ -19,7 +19,7 @@ _Static_assert(offsetof(struct avm_upcall, flags) == 48, "UP_FLAGS");
 _Static_assert(offsetof(struct avm_upcall, sp) == 56, "UP_SP");
 _Static_assert(offsetof(struct avm_upcall, ss) == 64, "UP_SS");
 _Static_assert(sizeof(struct avm_upcall) == 72, "UP_SIZE");
-_Static_assert(offsetof(struct avm_trap_pass, upcall) == 72, "9 registers");
+_Static_assert(offsetof(struct avm_trap_pass, upcall) == 80, "9 registers, ip");
 _Static_assert(AVM_IOC_TRAP_PASS == 0xb78a, "TRAP_PASS");
 
 /* In upcall.S. */

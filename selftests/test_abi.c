@@ -117,11 +117,12 @@ FIELD(avm_upcall, flags, 48, 8);
 FIELD(avm_upcall, sp, 56, 8);
 FIELD(avm_upcall, ss, 64, 8);
 
-_Static_assert(sizeof(struct avm_trap_pass) == 144, "avm_trap_pass");
+_Static_assert(sizeof(struct avm_trap_pass) == 152, "avm_trap_pass");
 FIELD(avm_trap_pass, r11, 0, 8);
 FIELD(avm_trap_pass, ax, 56, 8);
 FIELD(avm_trap_pass, bp, 64, 8);
-FIELD(avm_trap_pass, upcall, 72, 72);
+FIELD(avm_trap_pass, unused, 72, 8);
+FIELD(avm_trap_pass, upcall, 80, 72);
 
 COMMAND(AVM_IOC_QUERY, 0xc028b780);
 COMMAND(AVM_IOC_CREATE, 0x4010b781);

@@ -494,6 +494,7 @@ struct avm_upcall {
  * @cx: .
  * @ax: .
  * @bp: .
+ * @unused: not read
  * @upcall: the frame, as it was found
  *
  * The registers that are not here are those of the caller. cs and ss are not
@@ -509,6 +510,7 @@ struct avm_trap_pass {
 	__aligned_u64 cx;
 	__aligned_u64 ax;
 	__aligned_u64 bp;
+	__aligned_u64 unused;
 	struct avm_upcall upcall;
 };
 

@@ -11,7 +11,8 @@
  * the direction flag clear. It saves what a C function may change below that,
  * so that both together are a struct avm_trap_pass:
  *
- *	  8 ..  79(%rbp)	arg addr access di ip cs flags sp ss: the frame
+ *	 16 ..  87(%rbp)	arg addr access di ip cs flags sp ss: the frame
+ *	  8(%rbp)		ip again, for those who walk by frame pointers
  *	  0(%rbp)		rbp
  *	 -8 .. -64(%rbp)	rax rcx rdx rsi r8 r9 r10 r11
  *
@@ -33,6 +34,7 @@
 #define UP_SS		64
 #define UP_SIZE		72
 #define RED_ZONE	128
+#define UP_AT		16		/* where it is, from rbp */
 
 #define SYS_ioctl	16
 #define TRAP_PASS	0xb78a		/* AVM_IOC_TRAP_PASS; checked, too */
@@ -100,7 +102,7 @@
 	movl	$TRAP_PASS, %esi
 	movl	$SYS_ioctl, %eax
 	syscall
-	leaq	8(%rbp), %rdi
+	leaq	UP_AT(%rbp), %rdi
 	call	avm_upcall_lost
 .endm
 
@@ -118,27 +120,29 @@ avm_upcall_entry:
 	.cfi_def_cfa	rsp, UP_SIZE + RED_ZONE
 	.cfi_offset	rip, UP_IP - UP_SIZE - RED_ZONE
 	.cfi_offset	rdi, UP_DI - UP_SIZE - RED_ZONE
+	pushq	UP_IP(%rsp)		/* as if called: for frame pointers */
+	.cfi_adjust_cfa_offset 8
 	pushq	%rbp
 	.cfi_adjust_cfa_offset 8
-	.cfi_offset	rbp, -(UP_SIZE + RED_ZONE + 8)
+	.cfi_offset	rbp, -(UP_SIZE + RED_ZONE + 16)
 	movq	%rsp, %rbp
 	.cfi_def_cfa_register rbp
 	SAVE
-	.cfi_offset	rax, -(UP_SIZE + RED_ZONE + 16)
-	.cfi_offset	rcx, -(UP_SIZE + RED_ZONE + 24)
-	.cfi_offset	rdx, -(UP_SIZE + RED_ZONE + 32)
-	.cfi_offset	rsi, -(UP_SIZE + RED_ZONE + 40)
-	.cfi_offset	r8, -(UP_SIZE + RED_ZONE + 48)
-	.cfi_offset	r9, -(UP_SIZE + RED_ZONE + 56)
-	.cfi_offset	r10, -(UP_SIZE + RED_ZONE + 64)
-	.cfi_offset	r11, -(UP_SIZE + RED_ZONE + 72)
+	.cfi_offset	rax, -(UP_SIZE + RED_ZONE + 24)
+	.cfi_offset	rcx, -(UP_SIZE + RED_ZONE + 32)
+	.cfi_offset	rdx, -(UP_SIZE + RED_ZONE + 40)
+	.cfi_offset	rsi, -(UP_SIZE + RED_ZONE + 48)
+	.cfi_offset	r8, -(UP_SIZE + RED_ZONE + 56)
+	.cfi_offset	r9, -(UP_SIZE + RED_ZONE + 64)
+	.cfi_offset	r10, -(UP_SIZE + RED_ZONE + 72)
+	.cfi_offset	r11, -(UP_SIZE + RED_ZONE + 80)
 	andq	$-16, %rsp		/* as a C function expects it */
 	call	avm_upcall_dispatch	/* rdi: the frame */
 	testl	%eax, %eax
 	jns	2f
-1:	movq	8 + UP_IP(%rbp), %rcx	/* the word below the red zone, that of */
-	movq	%rcx, 8 + UP_SS(%rbp)	/* ss, is where RET will take ip from */
-	movq	8 + UP_DI(%rbp), %rdi
+1:	movq	UP_AT + UP_IP(%rbp), %rcx	/* the word below the red zone, that of */
+	movq	%rcx, UP_AT + UP_SS(%rbp)	/* ss, is where RET will take ip from */
+	movq	UP_AT + UP_DI(%rbp), %rdi
 	.cfi_same_value rdi
 	RESTORE
 	.cfi_same_value rax
@@ -149,7 +153,7 @@ avm_upcall_entry:
 	.cfi_same_value r9
 	.cfi_same_value r10
 	.cfi_same_value r11
-	leaq	8 + UP_FLAGS(%rbp), %rsp
+	leaq	UP_AT + UP_FLAGS(%rbp), %rsp
 	movq	(%rbp), %rbp
 	.cfi_def_cfa	rsp, UP_SIZE + RED_ZONE - UP_FLAGS
 	.cfi_same_value rbp
@@ -160,17 +164,17 @@ avm_upcall_entry:
 	.cfi_adjust_cfa_offset -8
 	ret	$RED_ZONE		/* ip, and over the red zone, at once */
 	/* Where the handler passed: all is as after the call. */
-	.cfi_def_cfa	rbp, UP_SIZE + RED_ZONE + 8
+	.cfi_def_cfa	rbp, UP_SIZE + RED_ZONE + UP_AT
 	.cfi_offset	rdi, UP_DI - UP_SIZE - RED_ZONE
-	.cfi_offset	rbp, -(UP_SIZE + RED_ZONE + 8)
-	.cfi_offset	rax, -(UP_SIZE + RED_ZONE + 16)
-	.cfi_offset	rcx, -(UP_SIZE + RED_ZONE + 24)
-	.cfi_offset	rdx, -(UP_SIZE + RED_ZONE + 32)
-	.cfi_offset	rsi, -(UP_SIZE + RED_ZONE + 40)
-	.cfi_offset	r8, -(UP_SIZE + RED_ZONE + 48)
-	.cfi_offset	r9, -(UP_SIZE + RED_ZONE + 56)
-	.cfi_offset	r10, -(UP_SIZE + RED_ZONE + 64)
-	.cfi_offset	r11, -(UP_SIZE + RED_ZONE + 72)
+	.cfi_offset	rbp, -(UP_SIZE + RED_ZONE + 16)
+	.cfi_offset	rax, -(UP_SIZE + RED_ZONE + 24)
+	.cfi_offset	rcx, -(UP_SIZE + RED_ZONE + 32)
+	.cfi_offset	rdx, -(UP_SIZE + RED_ZONE + 40)
+	.cfi_offset	rsi, -(UP_SIZE + RED_ZONE + 48)
+	.cfi_offset	r8, -(UP_SIZE + RED_ZONE + 56)
+	.cfi_offset	r9, -(UP_SIZE + RED_ZONE + 64)
+	.cfi_offset	r10, -(UP_SIZE + RED_ZONE + 72)
+	.cfi_offset	r11, -(UP_SIZE + RED_ZONE + 80)
 2:	PASS
 	jmp	1b
 	.cfi_endproc
@@ -191,15 +195,19 @@ avm_upcall_onstack:
 	CFA_AT(DW_rsp, UP_SP)
 	SAVED_AT(DW_rip, DW_rsp, UP_IP)
 	SAVED_AT(DW_rdi, DW_rsp, UP_DI)
-	pushq	%rbp
+	pushq	UP_IP(%rsp)		/* as if called: for frame pointers */
 	CFA_AT(DW_rsp, 8 + UP_SP)
 	SAVED_AT(DW_rip, DW_rsp, 8 + UP_IP)
 	SAVED_AT(DW_rdi, DW_rsp, 8 + UP_DI)
+	pushq	%rbp
+	CFA_AT(DW_rsp, UP_AT + UP_SP)
+	SAVED_AT(DW_rip, DW_rsp, UP_AT + UP_IP)
+	SAVED_AT(DW_rdi, DW_rsp, UP_AT + UP_DI)
 	SAVED_AT(DW_rbp, DW_rsp, 0)
 	movq	%rsp, %rbp
-	CFA_AT(DW_rbp, 8 + UP_SP)
-	SAVED_AT(DW_rip, DW_rbp, 8 + UP_IP)
-	SAVED_AT(DW_rdi, DW_rbp, 8 + UP_DI)
+	CFA_AT(DW_rbp, UP_AT + UP_SP)
+	SAVED_AT(DW_rip, DW_rbp, UP_AT + UP_IP)
+	SAVED_AT(DW_rdi, DW_rbp, UP_AT + UP_DI)
 	SAVED_AT(DW_rbp, DW_rbp, 0)
 	SAVE
 	SAVED_AT(DW_rax, DW_rbp, -8)
@@ -214,7 +222,7 @@ avm_upcall_onstack:
 	call	avm_upcall_dispatch	/* rdi: the frame */
 	testl	%eax, %eax
 	jns	2f
-1:	movq	8 + UP_DI(%rbp), %rdi
+1:	movq	UP_AT + UP_DI(%rbp), %rdi
 	.cfi_same_value rdi
 	RESTORE
 	.cfi_same_value rax
@@ -225,16 +233,16 @@ avm_upcall_onstack:
 	.cfi_same_value r9
 	.cfi_same_value r10
 	.cfi_same_value r11
-	leaq	8 + UP_IP(%rbp), %rsp
+	leaq	UP_AT + UP_IP(%rbp), %rsp
 	movq	(%rbp), %rbp
 	CFA_AT(DW_rsp, UP_SP - UP_IP)
 	SAVED_AT(DW_rip, DW_rsp, 0)
 	.cfi_same_value rbp
 	iretq				/* ip cs flags sp ss, at once */
 	/* Where the handler passed: all is as after the call. */
-	CFA_AT(DW_rbp, 8 + UP_SP)
-	SAVED_AT(DW_rip, DW_rbp, 8 + UP_IP)
-	SAVED_AT(DW_rdi, DW_rbp, 8 + UP_DI)
+	CFA_AT(DW_rbp, UP_AT + UP_SP)
+	SAVED_AT(DW_rip, DW_rbp, UP_AT + UP_IP)
+	SAVED_AT(DW_rdi, DW_rbp, UP_AT + UP_DI)
 	SAVED_AT(DW_rbp, DW_rbp, 0)
 	SAVED_AT(DW_rax, DW_rbp, -8)
 	SAVED_AT(DW_rcx, DW_rbp, -16)
