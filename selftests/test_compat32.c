@@ -18,6 +18,9 @@ _Static_assert(sizeof(struct avm_span) == 16, "span");
 _Static_assert(sizeof(struct avm_scan) == 80, "scan");
 _Static_assert(sizeof(struct avm_map2) == 48, "map2");
 _Static_assert(sizeof(struct avm_stats) == 104, "stats");
+_Static_assert(sizeof(struct avm_trap) == 48, "trap");
+_Static_assert(sizeof(struct avm_upcall) == 72, "upcall");
+_Static_assert(sizeof(struct avm_trap_pass) == 144, "pass");
 _Static_assert(offsetof(struct avm_batch, out_bytes) == 24, "out_bytes");
 _Static_assert(offsetof(struct avm_scan, out_spans) == 72, "out_spans");
 _Static_assert(AVM_IOC_CREATE == 0x4010b781 && AVM_IOC_SCAN == 0xc050b785, "numbers");
@@ -167,6 +170,84 @@ TEST(bad_input_is_refused)
 	EXPECT_EQ(0, arg.out_done);
 	arg.size = 28;
 	EXPECT_EQ(-EINVAL, call(fd, AVM_IOC_PROTECT, &arg));
+}
+
+/* Code that an upcall would go on at. */
+static void never(void)
+{
+	_exit(99);
+}
+
+static int trap(int fd, const char *addr, unsigned long pages, uint32_t raise, uint32_t flags,
+		void (*entry)(void))
+{
+	struct avm_trap arg = {
+		.size = sizeof(arg), .flags = flags, .addr = (uintptr_t)addr,
+		.length = pages * PAGE, .entry = (uintptr_t)entry, .raise = raise,
+	};
+
+	return call(fd, AVM_IOC_TRAP, &arg);
+}
+
+/* Registering works as for others; an upcall is for 64-bit code alone. */
+TEST(a_trap_is_always_a_signal)
+{
+	static const unsigned int flags[] = { 0, AVM_TRAP_ONSTACK };
+	int fd = space_new(N), i;
+	char *p = view_new(fd, 0, N, RW);
+
+	denied_setup();
+	for (i = 0; i < 2; i++) {
+		EXPECT_EQ(0, trap(fd, p, N, NONE, flags[i], never));
+		EXPECT_EQ(-EEXIST, trap(fd, p + PAGE, 1, NONE, flags[i], never));
+		EXPECT_EQ(0, protect(fd, p, N, NONE));
+		EXPECT_EQ(SIGSEGV, try_read(p + PAGE + 77));
+		EXPECT_EQ(p + PAGE + 77, denied.addr);
+		EXPECT_EQ(SEGV_MAPERR, denied.code);
+		EXPECT_EQ(SIGSEGV, try_write(p + 2 * PAGE, 1));
+		EXPECT_EQ(2, denied.error & 2);
+		EXPECT_EQ(SIGSEGV, try_fetch(p));
+		EXPECT_EQ(0, trap(fd, p, N, NONE, 0, NULL));
+		EXPECT_EQ(-ENOENT, trap(fd, p, N, NONE, 0, NULL));
+	}
+	EXPECT_EQ(6, stats(fd).out_traps);
+	EXPECT_EQ(0, stats(fd).out_upcalls);
+}
+
+TEST(a_trap_raises_the_page_and_is_a_signal)
+{
+	int fd = space_new(N);
+	char *p = view_new(fd, 0, N, RW);
+
+	denied_setup();
+	EXPECT_EQ(0, trap(fd, p, N, RW, 0, never));
+	EXPECT_EQ(0, protect(fd, p, N, NONE));
+	EXPECT_EQ(SIGSEGV, try_write(p + 5, 1));
+	EXPECT_EQ(0, try_write(p + 5, 1));
+	EXPECT_EQ(SIGSEGV, try_read(p + PAGE));
+	EXPECT_EQ(0, try_write(p + PAGE, 1));
+	EXPECT_EQ(2, stats(fd).out_traps);
+	EXPECT_EQ(0, stats(fd).out_upcalls);
+}
+
+TEST(a_bad_trap_is_refused)
+{
+	int fd = space_new(N);
+	char *p = view_new(fd, 0, N, RW);
+
+	EXPECT_EQ(-EINVAL, trap(fd, p + 1, 1, NONE, 0, never));
+	EXPECT_EQ(-EOPNOTSUPP, trap(fd, p, 1, NONE, 2, never));
+	EXPECT_EQ(-EACCES, trap(fd, view_new(fd, 0, 1, R), 1, RW, 0, never));
+	EXPECT_EQ(-ENXIO, trap(fd, p + (N - 1) * PAGE, 2, NONE, 0, never));
+	EXPECT_EQ(-ENOENT, trap(fd, p, 1, NONE, 0, NULL));
+}
+
+TEST(pass_is_EOPNOTSUPP)
+{
+	struct avm_trap_pass pass = {};
+
+	EXPECT_EQ(-EOPNOTSUPP, call(space_new(1), AVM_IOC_TRAP_PASS, &pass));
+	EXPECT_EQ(-EOPNOTSUPP, call(space_new(1), AVM_IOC_TRAP_PASS, NULL));
 }
 
 TEST_HARNESS_MAIN

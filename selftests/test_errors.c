@@ -44,6 +44,28 @@ static struct {
 } model[N];
 static uint64_t resident, views;
 
+/*
+ * What AVM_IOC_TRAP registers: counts the upcall, and ends the try that it came
+ * from as a signal would.
+ */
+extern const char upcall_entry[];
+void upcall_made(void);
+static volatile unsigned int upcalls_made;
+
+asm(	"	.pushsection .text\n"
+	"	.globl upcall_entry\n"
+	"upcall_entry:\n"
+	"	and $-16, %rsp\n"
+	"	call upcall_made\n"
+	"	.popsection\n");
+
+void upcall_made(void)
+{
+	upcalls_made++;
+	denied.sig = SIGSEGV;
+	siglongjmp(denied_jump, 1);
+}
+
 static void map(unsigned long at, unsigned long pages, int prot, int fd, long first)
 {
 	int flags = MAP_FIXED_NOREPLACE |
@@ -98,6 +120,7 @@ static void reset(void)
 	must(!batch(space, AVM_IOC_PROTECT, ranges, N, NULL));
 	resident = stats(space).out_resident_pages;
 	views = stats(space).out_views;
+	upcalls_made = 0;
 }
 
 /*
@@ -133,6 +156,10 @@ static int wrong(void)
 		       model[i].dirty, model[i].value);
 		n++;
 	}
+	if (upcalls_made) {
+		printf("# %u upcalls\n", upcalls_made);
+		n++;
+	}
 	return n;
 }
 
@@ -159,6 +186,8 @@ static const struct command {
 	  AVM_MAP2_FIXED },
 	{ "stats", AVM_IOC_STATS, sizeof(struct avm_stats),
 	  offsetof(struct avm_stats, out_length), 0 },
+	{ "trap", AVM_IOC_TRAP, sizeof(struct avm_trap), sizeof(struct avm_trap),
+	  AVM_TRAP_ONSTACK },
 };
 
 #define COMMANDS	(sizeof(commands) / sizeof(commands[0]))
@@ -181,6 +210,14 @@ static void fill_batch(const struct command *c, struct avm_batch *arg)
 		one_range.addr = SPLIT;
 	arg->ranges = (uintptr_t)&one_range;
 	arg->count = 1;
+}
+
+/* Page 0 is none. */
+static void fill_trap(struct avm_trap *arg)
+{
+	arg->addr = VIEW;
+	arg->length = PAGE;
+	arg->entry = (uintptr_t)upcall_entry;
 }
 
 static void *fill(const struct command *c, void *at)
@@ -210,8 +247,22 @@ static void *fill(const struct command *c, void *at)
 	case AVM_IOC_POPULATE:
 		fill_batch(c, at);
 		break;
+	case AVM_IOC_TRAP:
+		fill_trap(at);
+		break;
 	}
 	return at;
+}
+
+static int trap(int fd, unsigned long addr, unsigned long length, const void *entry,
+		uint32_t raise)
+{
+	struct avm_trap arg = {
+		.size = sizeof(arg), .addr = addr, .length = length,
+		.entry = (uintptr_t)entry, .raise = raise,
+	};
+
+	return call(fd, AVM_IOC_TRAP, &arg);
 }
 
 /* What a call that went through has made. Returns 0 if it did go through. */
@@ -227,6 +278,8 @@ static int undo(const struct command *c, void *at, int ret)
 		must(!munmap((void *)(uintptr_t)map2_arg->out_addr, map2_arg->length));
 	if (c->cmd == AVM_IOC_POPULATE)
 		must(!discard(space, (void *)SPLIT, 1));
+	if (c->cmd == AVM_IOC_TRAP)
+		must(!trap(space, VIEW, PAGE, NULL, 0));
 	return ret;
 }
 
@@ -423,6 +476,11 @@ TEST(a_structure_without_answers_is_only_read)
 	fd = call(dev, AVM_IOC_CREATE, (void *)ARG);
 	EXPECT_LE(0, fd);
 	close(fd);
+	must(!mprotect((void *)ARG, PAGE, RW));
+	fill(&commands[COMMANDS - 1], (void *)ARG);
+	must(!mprotect((void *)ARG, PAGE, R));
+	EXPECT_EQ(0, call(space, AVM_IOC_TRAP, (void *)ARG));
+	EXPECT_EQ(0, trap(space, VIEW, PAGE, NULL, 0));
 }
 
 TEST(a_structure_in_a_view_obeys_the_protection_of_its_page)
@@ -495,6 +553,17 @@ TEST(a_closed_descriptor_is_EBADF)
 	EXPECT_EQ(0, wrong());
 }
 
+static bool is_number_of_a_command(unsigned int nr)
+{
+	const struct command *c;
+
+	for_each_command(c) {
+		if (_IOC_NR(c->cmd) == nr)
+			return true;
+	}
+	return false;
+}
+
 TEST(an_unknown_command_is_ENOTTY)
 {
 	const struct command *c;
@@ -506,11 +575,11 @@ TEST(an_unknown_command_is_ENOTTY)
 	memset((void *)ARG, 0, PAGE);
 	*(uint32_t *)ARG = 64;
 	for (nr = 0; nr < 256; nr++) {
-		if (nr >= 0x80 && nr < 0x80 + COMMANDS)
+		if (is_number_of_a_command(nr))
 			continue;
 		for (i = 0; i < 4; i++) {
 			cmd = _IOC(i, AVM_IOC_MAGIC, nr, i ? 64 : 0);
-			if (cmd == AVM_IOC_PROTECT_PAGE)
+			if (cmd == AVM_IOC_PROTECT_PAGE || cmd == AVM_IOC_TRAP_PASS)
 				continue;
 			EXPECT_EQ(-ENOTTY, call(space, cmd, (void *)ARG)) TH_LOG("%#lx", cmd);
 			EXPECT_EQ(-ENOTTY, call(dev, cmd, (void *)ARG)) TH_LOG("%#lx", cmd);
@@ -1267,6 +1336,185 @@ TEST(a_bad_map2_is_refused_and_maps_nothing)
 		EXPECT_EQ(0, arg.out_addr) TH_LOG("%s", map2_cases[i].what);
 	}
 	EXPECT_EQ(0, strcmp((char *)ANON, "as before"));
+	EXPECT_EQ(0, wrong());
+}
+
+/* A good trap, of which each case changes something. */
+#define TRAP(what, field, value, err)	\
+	{ what, offsetof(struct avm_trap, field),	\
+	  sizeof(((struct avm_trap *)0)->field), value, err }
+
+static const struct {
+	const char *what;
+	size_t at, size;
+	uint64_t value;
+	int err;
+} trap_cases[] = {
+	TRAP("address off by 1", addr, VIEW + 1, EINVAL),
+	TRAP("address off by 2048", addr, VIEW + 2048, EINVAL),
+	TRAP("length 1", length, 1, EINVAL),
+	TRAP("length a page and 1", length, PAGE + 1, EINVAL),
+	TRAP("no length", length, 0, EINVAL),
+	TRAP("wrapping", length, -VIEW + PAGE, EINVAL),
+	TRAP("wrapping to 0", length, -VIEW, EINVAL),
+	TRAP("wrapping to itself", length, -PAGE, EINVAL),
+	TRAP("reserved", reserved, 1, EINVAL),
+	TRAP("reserved, high bit", reserved, 1u << 31, EINVAL),
+	TRAP("raise to w alone", raise, 2, EINVAL),
+	TRAP("raise to x alone", raise, 4, EINVAL),
+	TRAP("raise to rx", raise, RX, EINVAL),
+	TRAP("raise to rwx", raise, RWX, EINVAL),
+	TRAP("raise to 8", raise, 8, EINVAL),
+	TRAP("raise to ~0", raise, ~0u, EINVAL),
+	TRAP("entry in the kernel", entry, KERNEL, EFAULT),
+	TRAP("entry at the very end", entry, ~0ul, EFAULT),
+	TRAP("entry not canonical", entry, 1ul << 63, EFAULT),
+	TRAP("entry of the vsyscalls", entry, 0xffffffffff600000, EFAULT),
+	TRAP("a page beyond the view", length, (N + 1) * PAGE, ENXIO),
+	TRAP("far beyond the view", length, 1ul << 46, ENXIO),
+	TRAP("a page before the view", addr, VIEW - PAGE, ENXIO),
+	TRAP("behind the view", addr, VIEW + N * PAGE, ENXIO),
+	TRAP("address 0", addr, 0, ENXIO),
+	TRAP("in the kernel", addr, KERNEL, ENXIO),
+	TRAP("nothing there", addr, HOLE, ENXIO),
+	TRAP("another space", addr, OTHER, ENXIO),
+	TRAP("an ordinary mapping", addr, ANON, ENXIO),
+	TRAP("nothing to take away", entry, 0, ENOENT),
+};
+
+TEST(a_bad_trap_is_refused_and_registers_nothing)
+{
+	struct avm_trap arg;
+	unsigned int i;
+
+	setup();
+	reset();
+	for (i = 0; i < sizeof(trap_cases) / sizeof(trap_cases[0]); i++) {
+		arg = (struct avm_trap){ .size = sizeof(arg) };
+		fill_trap(&arg);
+		memcpy((char *)&arg + trap_cases[i].at, &trap_cases[i].value, trap_cases[i].size);
+		EXPECT_EQ(-trap_cases[i].err, call(space, AVM_IOC_TRAP, &arg))
+			TH_LOG("%s", trap_cases[i].what);
+		EXPECT_EQ(0, wrong()) TH_LOG("%s", trap_cases[i].what);
+	}
+	/* The ranges that are in no one view. */
+	EXPECT_EQ(-ENXIO, trap(space, LOW, 8 * PAGE, upcall_entry, 0));
+	EXPECT_EQ(-ENXIO, trap(space, SPLIT, 5 * PAGE, upcall_entry, 0));
+	/* That the registration that all this was made of is a good one. */
+	EXPECT_EQ(0, trap(space, VIEW, PAGE, upcall_entry, 0));
+	EXPECT_EQ(1, wrong());
+}
+
+TEST(a_trap_is_taken_away_by_entry_0_and_all_else_0)
+{
+	struct avm_trap arg = { .size = sizeof(arg), .addr = VIEW, .length = 4 * PAGE };
+
+	setup();
+	reset();
+	EXPECT_EQ(0, trap(space, VIEW, 4 * PAGE, upcall_entry, 0));
+	arg.arg = 1;
+	EXPECT_EQ(-EINVAL, call(space, AVM_IOC_TRAP, &arg));
+	arg.arg = 0;
+	arg.raise = R;
+	EXPECT_EQ(-EINVAL, call(space, AVM_IOC_TRAP, &arg));
+	arg.raise = 0;
+	arg.flags = AVM_TRAP_ONSTACK;
+	EXPECT_EQ(-EINVAL, call(space, AVM_IOC_TRAP, &arg));
+	arg.flags = 0;
+	arg.reserved = 1;
+	EXPECT_EQ(-EINVAL, call(space, AVM_IOC_TRAP, &arg));
+	arg.reserved = 0;
+	/* Not in parts, nor with more. */
+	EXPECT_EQ(-ENOENT, trap(space, VIEW, PAGE, NULL, 0));
+	EXPECT_EQ(-ENOENT, trap(space, VIEW, 5 * PAGE, NULL, 0));
+	EXPECT_EQ(-ENOENT, trap(space, VIEW + PAGE, 3 * PAGE, NULL, 0));
+	EXPECT_EQ(-ENOENT, trap(space, VIEW + 4 * PAGE, PAGE, NULL, 0));
+	EXPECT_EQ(1, wrong());
+	upcalls_made = 0;
+	EXPECT_EQ(0, call(space, AVM_IOC_TRAP, &arg));
+	EXPECT_EQ(-ENOENT, call(space, AVM_IOC_TRAP, &arg));
+	EXPECT_EQ(0, wrong());
+}
+
+TEST(a_page_with_a_trap_is_EEXIST)
+{
+	static const struct {
+		unsigned long first, pages;
+	} cases[] = {
+		{ 4, 4 }, { 4, 1 }, { 5, 2 }, { 7, 1 }, { 0, 5 }, { 7, 3 }, { 0, 16 }, { 3, 6 },
+		{ 10, 1 }, { 9, 2 }, { 8, 8 },
+	};
+	unsigned int i;
+
+	setup();
+	EXPECT_EQ(0, trap(space, VIEW + 4 * PAGE, 4 * PAGE, upcall_entry, 0));
+	EXPECT_EQ(0, trap(space, VIEW + 10 * PAGE, PAGE, upcall_entry, RW));
+	for (i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
+		EXPECT_EQ(-EEXIST, trap(space, VIEW + cases[i].first * PAGE,
+					cases[i].pages * PAGE, upcall_entry, 0))
+			TH_LOG("case %u", i);
+	/* Those beside them are free, and so are the same pages in another view. */
+	EXPECT_EQ(0, trap(space, VIEW + 3 * PAGE, PAGE, upcall_entry, 0));
+	EXPECT_EQ(0, trap(space, VIEW + 8 * PAGE, 2 * PAGE, upcall_entry, 0));
+	EXPECT_EQ(0, trap(space, ALIAS, N * PAGE, upcall_entry, 0));
+}
+
+TEST(a_trap_that_raises_above_the_mapping_is_EACCES)
+{
+	setup();
+	EXPECT_EQ(-EACCES, trap(space, LOW, PAGE, upcall_entry, RW));
+	EXPECT_EQ(-EACCES, trap(space, SHUT, PAGE, upcall_entry, R));
+	EXPECT_EQ(-EACCES, trap(space, SHUT, 4 * PAGE, upcall_entry, RW));
+	EXPECT_EQ(-ENOENT, trap(space, LOW, PAGE, NULL, 0));
+	EXPECT_EQ(0, trap(space, LOW, PAGE, upcall_entry, R));
+	EXPECT_EQ(0, trap(space, SHUT, PAGE, upcall_entry, 0));
+	EXPECT_EQ(0, trap(space, HIGH, PAGE, upcall_entry, RW));
+}
+
+TEST(a_view_with_4096_traps_is_ENOSPC)
+{
+	int fd = space_new(4100);
+	unsigned long at = (uintptr_t)view_new(fd, 0, 4100, RW), i;
+
+	for (i = 0; i < 4096; i++)
+		ASSERT_EQ(0, trap(fd, at + i * PAGE, PAGE, upcall_entry, 0));
+	EXPECT_EQ(-ENOSPC, trap(fd, at + 4096 * PAGE, PAGE, upcall_entry, 0));
+	EXPECT_EQ(-EEXIST, trap(fd, at + 4095 * PAGE, PAGE, upcall_entry, 0));
+	/* Of another view there may be more. */
+	EXPECT_EQ(0, trap(fd, (uintptr_t)view_new(fd, 0, 4, RW), PAGE, upcall_entry, 0));
+	EXPECT_EQ(0, trap(fd, at + 2000 * PAGE, PAGE, NULL, 0));
+	EXPECT_EQ(0, trap(fd, at + 4096 * PAGE, 4 * PAGE, upcall_entry, 0));
+	EXPECT_EQ(-ENOSPC, trap(fd, at + 2000 * PAGE, PAGE, upcall_entry, 0));
+	/* All of them are found. */
+	denied_setup();
+	must(!protect(fd, (void *)at, 4100, NONE));
+	for (i = 0; i < 4100; i += 100) {
+		upcalls_made = 0;
+		EXPECT_EQ(SIGSEGV, try_write((char *)at + i * PAGE, 1));
+		EXPECT_EQ(i != 2000, upcalls_made) TH_LOG("page %lu", i);
+	}
+}
+
+TEST(a_bad_pass_is_refused)
+{
+	static const unsigned long places[] = {
+		0, 1, HOLE, KERNEL, -PAGE, -8ul, 1ul << 63, SHUT, EDGE + PAGE, EDGE + PAGE - 8,
+		EDGE + PAGE - sizeof(struct avm_trap_pass) + 1,
+	};
+	int closed, pipes[2];
+	unsigned int i;
+
+	setup();
+	reset();
+	for (i = 0; i < sizeof(places) / sizeof(places[0]); i++)
+		EXPECT_EQ(-EFAULT, call(space, AVM_IOC_TRAP_PASS, (void *)places[i]))
+			TH_LOG("at %#lx", places[i]);
+	must(!pipe(pipes));
+	closed = dup(space);
+	must(!close(closed));
+	EXPECT_EQ(-EBADF, call(closed, AVM_IOC_TRAP_PASS, (void *)ARG));
+	EXPECT_EQ(-ENOTTY, call(dev, AVM_IOC_TRAP_PASS, (void *)ARG));
+	EXPECT_EQ(-ENOTTY, call(pipes[0], AVM_IOC_TRAP_PASS, (void *)ARG));
 	EXPECT_EQ(0, wrong());
 }
 

@@ -997,6 +997,68 @@ TEST_F(upcall, pass_on_a_closed_descriptor_dies)
 	EXPECT_EQ(1, *pass_count);
 }
 
+/*
+ * A pass that no upcall precedes, with registers that nobody can have: they are
+ * made harmless, as those of sigreturn(2) are, or the process dies of them.
+ */
+static struct wild {
+	gregset_t gregs;
+	int seen;
+} *wild;
+
+static void wild_handler(int sig, siginfo_t *info, void *context)
+{
+	(void)info;
+	memcpy(wild->gregs, ((ucontext_t *)context)->uc_mcontext.gregs, sizeof(wild->gregs));
+	wild->seen = sig;
+	_exit(0);
+}
+
+TEST_F(upcall, pass_with_wild_registers_is_harmless)
+{
+	static const uint64_t ips[] = {
+		0, (uintptr_t)probe_write, 0x00007ffffffff000, 1ull << 47, 1ull << 56, 1ull << 63,
+		0xffffffff81000000, ~0ull,
+	};
+	struct sigaction sa = {
+		.sa_sigaction = wild_handler, .sa_flags = SA_SIGINFO | SA_ONSTACK,
+	};
+	stack_t alt = { .ss_sp = malloc(65536), .ss_size = 65536 };
+	unsigned int i, j;
+
+	wild = (void *)shared_counter();
+	for (i = 0; i < COUNT(ips) * COUNT(ips); i++) {
+		struct avm_trap_pass pass;
+		pid_t pid;
+
+		j = i / COUNT(ips);
+		memset(&pass, 0x5a, sizeof(pass));
+		pass.cx = pass.upcall.ip = ips[i % COUNT(ips)];
+		pass.upcall.sp = ips[j];
+		pass.r11 = pass.upcall.flags = j % 2 ? ~0x100ull : 0;
+		pass.upcall.cs = pass.upcall.ss = 0x10;
+		pass.upcall.access = AVM_PROT_WRITE;
+		pass.upcall.addr = ips[(i + j) % COUNT(ips)];
+		wild->seen = 0;
+		pid = fork();
+		if (!pid) {
+			child_begins();
+			must(!sigaltstack(&alt, NULL) && !sigaction(SIGSEGV, &sa, NULL));
+			ioctl(self->space, AVM_IOC_TRAP_PASS, &pass);
+			_exit(1);
+		}
+		EXPECT_EQ(0, exited_with(status_of(pid)));
+		EXPECT_EQ(SIGSEGV, wild->seen);
+		EXPECT_EQ(pass.upcall.ip, (uint64_t)wild->gregs[REG_RIP]);
+		EXPECT_EQ(pass.upcall.sp, (uint64_t)wild->gregs[REG_RSP]);
+		EXPECT_EQ(pass.upcall.ip, (uint64_t)wild->gregs[REG_RCX]);
+		EXPECT_EQ(pass.upcall.addr, (uint64_t)wild->gregs[REG_CR2]);
+		/* Interrupts on, no rights to ports, no nested task, no V8086. */
+		EXPECT_EQ(0x200, wild->gregs[REG_EFL] & (0x200 | 0x3000 | 0x4000 | 0x20000));
+		EXPECT_EQ(0x33, wild->gregs[REG_CSGSFS] & 0xffff);
+	}
+}
+
 /* What a handler may do. */
 
 /* By upcall; then the view has gone, and with it the upcall. */
