@@ -15,7 +15,6 @@
 
 #include "table.h"
 
-#define PAGE_FAULT	14	/* an x86 trap number */
 #define ERROR_WRITE	0x02	/* bits of a page fault's error code */
 #define ERROR_FETCH	0x10
 
@@ -27,12 +26,14 @@ static atomic_bool previous_spent;
 /*
  * si_addr and the error code mean something for page faults alone: not for a
  * signal that was sent, nor for a non-canonical address (SI_KERNEL). Faults
- * of protection keys and the like are not about what a view allows.
+ * of protection keys and the like are not about what a view allows. That it is
+ * a page fault, and this one, the address in CR2 shows; the trap number does
+ * not, where a uprobe is.
  */
 static bool is_denied_access(const siginfo_t *info, const ucontext_t *context)
 {
 	return (info->si_code == SEGV_MAPERR || info->si_code == SEGV_ACCERR) &&
-	       context->uc_mcontext.gregs[REG_TRAPNO] == PAGE_FAULT;
+	       context->uc_mcontext.gregs[REG_CR2] == (greg_t)info->si_addr;
 }
 
 static unsigned int access_kind(const ucontext_t *context)
