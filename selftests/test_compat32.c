@@ -20,7 +20,7 @@ _Static_assert(sizeof(struct avm_map2) == 48, "map2");
 _Static_assert(sizeof(struct avm_stats) == 104, "stats");
 _Static_assert(sizeof(struct avm_trap) == 48, "trap");
 _Static_assert(sizeof(struct avm_upcall) == 72, "upcall");
-_Static_assert(sizeof(struct avm_trap_pass) == 144, "pass");
+_Static_assert(sizeof(struct avm_trap_pass) == 152, "pass");
 _Static_assert(offsetof(struct avm_batch, out_bytes) == 24, "out_bytes");
 _Static_assert(offsetof(struct avm_scan, out_spans) == 72, "out_spans");
 _Static_assert(AVM_IOC_CREATE == 0x4010b781 && AVM_IOC_SCAN == 0xc050b785, "numbers");
