@@ -295,6 +295,46 @@ static void backtraces(void)
 	}
 }
 
+/*
+ * Walkers by frame pointers (perf by default, BPF) take the word above each
+ * saved rbp for a return address.
+ */
+struct frame {
+	const struct frame *next;
+	const void *ip;
+};
+
+static int frames_to_leaf;
+
+__attribute__((optimize("no-omit-frame-pointer")))
+static FRAME int walk_and_open(const struct avm_trap_info *info, void *)
+{
+	const struct frame *f = (const struct frame *)__builtin_frame_address(0);
+
+	frames_to_leaf = 0;
+	for (int n = 1; n < 8 && !frames_to_leaf; n++, f = f->next)
+		if (f->ip == leaf_store)
+			frames_to_leaf = n;
+	open_page(info);
+	return AVM_TRAP_RETRY;
+}
+
+static void frame_pointers(void)
+{
+	unsigned long sp;
+
+	set_other_stack();
+	for (size_t i = 0; i < COUNT(ways); i++) {
+		bool vector = !(ways[i].flags & AVM_TRAP_NOVECTOR);
+
+		scene_begin(walk_and_open, NULL, ways[i].flags);
+		middle(view, &sp);
+		/* The handler, avm_call_vector, dispatch, trampoline. */
+		CHECK_EQ(vector ? 4 : 3, frames_to_leaf);
+		scene_end();
+	}
+}
+
 /* The same access by SIGSEGV. */
 static void backtrace_by_signal(void)
 {
@@ -804,6 +844,7 @@ static const struct {
 	const char *name;
 } tests[] = {
 	{ backtraces, "backtrace_leads_from_the_handler_to_main" },
+	{ frame_pointers, "frame_pointers_lead_to_the_access" },
 	{ backtrace_by_signal, "backtrace_leads_there_from_a_signal_too" },
 	{ exceptions_each_way, "exception_unwinds_through_a_trap" },
 	{ exceptions_thousands, "exception_unwinds_thousands_of_times" },
