@@ -883,6 +883,8 @@ static void *sends_signals(void *arg)
 		/* No more than the victim can bear and still get on. */
 		if (sent - crowd.arrived < 2 && sent < crowd.rounds)
 			sent += !pthread_kill(crowd.victim, SIGRTMIN);
+		else
+			usleep(30);	/* a CPU that is idle needs no flushes */
 	}
 	return (void *)sent;
 }
@@ -910,7 +912,7 @@ TEST_F(fallback, late_deliveries_and_signals_lose_and_double_nothing)
 	ASSERT_EQ(0, pthread_sigmask(SIG_BLOCK, &sa.sa_mask, NULL));
 	ASSERT_EQ(0, pthread_create(&sender, NULL, sends_signals, NULL));
 	ASSERT_EQ(0, pthread_sigmask(SIG_UNBLOCK, &sa.sa_mask, NULL));
-	for (i = 0; i < 3000; i++) {
+	for (i = 0; i < 2000; i++) {
 		crowd.rounds = i;
 		if (i % 4 == 0)
 			setitimer(ITIMER_REAL, &soon, NULL);
@@ -931,7 +933,7 @@ TEST_F(fallback, late_deliveries_and_signals_lose_and_double_nothing)
 	EXPECT_LT(10, alarms);
 	/* Each was closed, trapped, and opened: once. */
 	own = seen->calls - crowd.arrived - alarms;
-	EXPECT_EQ(3000, own);
+	EXPECT_EQ(2000, own);
 	EXPECT_EQ(seen->calls, now.out_traps);
 	EXPECT_EQ(seen->calls, now.out_upcalls);
 }
