@@ -85,8 +85,7 @@ uint64_t regs_own_rsp;
 void regs_run(void);
 extern const char regs_store[];
 
-__asm__(
-"	.text\n"
+__asm__("	.text\n"
 "	.p2align 4\n"
 "regs_run:\n"
 "	pushq	%rbx\n"

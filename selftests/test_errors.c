@@ -52,7 +52,7 @@ extern const char upcall_entry[];
 void upcall_made(void);
 static volatile unsigned int upcalls_made;
 
-asm(	"	.pushsection .text\n"
+asm("	.pushsection .text\n"
 	"	.globl upcall_entry\n"
 	"upcall_entry:\n"
 	"	and $-16, %rsp\n"

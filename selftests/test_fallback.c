@@ -119,8 +119,10 @@ FIXTURE(fallback) {
 FIXTURE_SETUP(fallback) {
 	seen = mmap(NULL, PAGE, RW, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	must(seen != MAP_FAILED);
-	self->space = space_of_all = space_new(PAGES);
-	self->view = view_of_parent = view_new(self->space, 0, PAGES, RW);
+	space_of_all = space_new(PAGES);
+	self->space = space_of_all;
+	view_of_parent = view_new(self->space, 0, PAGES, RW);
+	self->view = view_of_parent;
 	altstack(malloc(ALT_SIZE), ALT_SIZE);
 	ASSERT_EQ(0, avm_trap(self->space, self->view, PAGES * PAGE, record, NULL, 0));
 	ASSERT_EQ(0, protect(self->space, self->view, PAGES, NONE));
@@ -156,7 +158,7 @@ do {									\
  */
 long access_on(uint64_t stack, char *at);
 
-asm(	"	.pushsection .text\n"
+asm("	.pushsection .text\n"
 	"	.globl access_on\n"
 	"access_on:\n"
 	"	push %rbx; push %rbp; push %r12; push %r13; push %r14; push %r15\n"
@@ -210,7 +212,7 @@ static struct rseq *rseq_area(void)
 int rseq_access(struct rseq *area, char *at, const struct rseq_cs *section);
 extern const char rseq_start[], rseq_end[], rseq_abort[];
 
-asm(	"	.pushsection .text\n"
+asm("	.pushsection .text\n"
 	"	.globl rseq_access, rseq_start, rseq_end, rseq_abort\n"
 	"rseq_access:\n"
 	"	mov %rdx, 8(%rdi)\n"
@@ -303,7 +305,7 @@ TEST_F(fallback, rseq_area_that_cannot_be_read_is_a_signal)
 void stepped_access(char *at);
 extern const char stepped[], stepped_next[], stepped_last[];
 
-asm(	"	.pushsection .text\n"
+asm("	.pushsection .text\n"
 	"	.globl stepped_access, stepped, stepped_next, stepped_last\n"
 	"stepped_access:\n"
 	"	pushfq\n"
@@ -344,7 +346,9 @@ TEST_F(fallback, code_that_steps_itself_gets_a_signal)
 	expected = steps;
 	EXPECT_LE(3, expected);
 	for (i = 1; i <= 50; i++) {
-		steps = steps_before = steps_after = 0;
+		steps = 0;
+		steps_before = 0;
+		steps_after = 0;
 		ASSERT_EQ(0, protect(self->space, self->view, 1, NONE));
 		stepped_access(self->view);
 		EXPECT_EQ(42, self->view[0]);
@@ -438,7 +442,7 @@ TEST_F(fallback, traced_but_not_stepped_it_is_an_upcall_that_nobody_sees)
 void probed_access(char *at);
 extern const char probed[];
 
-asm(	"	.pushsection .text\n"
+asm("	.pushsection .text\n"
 	"	.globl probed_access, probed\n"
 	"probed_access:\n"
 	"probed:\n"
@@ -672,7 +676,7 @@ TEST_F(fallback, what_the_mapping_forbids_is_a_signal)
  */
 void far_access(uint32_t code, uint32_t stack, uint32_t at);
 
-asm(	"	.pushsection .bss\n"
+asm("	.pushsection .bss\n"
 	"far_sp: .quad 0\n"
 	"far_pointer: .long 0; .word 0\n"
 	"	.popsection\n"

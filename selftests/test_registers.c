@@ -126,8 +126,7 @@ uint64_t dirty_flags;
 
 int handler(const struct avm_trap_info *info, void *arg);
 
-__asm__(
-"	.text\n"
+__asm__("	.text\n"
 "handler:\n"
 "	pushfq\n"
 "	popq	entry_flags(%rip)\n"

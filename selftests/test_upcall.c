@@ -661,7 +661,7 @@ enum { RAX, RBX, RCX, RDX, RSI, RDI, RBP, R8, R9, R10, R11, R12, R13, R14, R15, 
 void probe(uint64_t *regs, const void *access);
 extern const char probe_read[], probe_write[], probe_fetch[], probe_after[];
 
-asm(	"	.pushsection .bss\n"
+asm("	.pushsection .bss\n"
 	"	.align 8\n"
 	"probe_regs: .quad 0\n"
 	"probe_sp: .quad 0\n"
@@ -805,7 +805,8 @@ static int pass_goes_wrong(struct log *log, char *page)
 	uint64_t before[REGS], after[REGS];
 
 	for (i = 0; i < 3; i++) {
-		own.calls = log->calls = 0;
+		log->calls = 0;
+		own.calls = 0;
 		probe_fill(before, page + 77);
 		memcpy(after, before, sizeof(after));
 		probe(after, cases[i].access);
@@ -890,8 +891,10 @@ TEST_F(upcall, pass_in_a_nested_handler_and_after_one)
 	struct log outer = self->log, inner = self->log;
 
 	own_setup(self->space, RW);
-	outer.open_to = inner.open_to = PAST;
-	outer.verdict = inner.verdict = AVM_TRAP_PASS;
+	inner.open_to = PAST;
+	outer.open_to = PAST;
+	inner.verdict = AVM_TRAP_PASS;
+	outer.verdict = AVM_TRAP_PASS;
 	ASSERT_EQ(0, avm_trap(self->space, self->view, PAGE, passes_after_a_trap, &outer, 0));
 	ASSERT_EQ(0, avm_trap(self->space, self->view + PAGE, PAGE, record, &inner, 0));
 	close_all();
@@ -1033,10 +1036,13 @@ TEST_F(upcall, pass_with_wild_registers_is_harmless)
 
 		j = i / COUNT(ips);
 		memset(&pass, 0x5a, sizeof(pass));
-		pass.cx = pass.upcall.ip = ips[i % COUNT(ips)];
+		pass.upcall.ip = ips[i % COUNT(ips)];
+		pass.cx = pass.upcall.ip;
 		pass.upcall.sp = ips[j];
-		pass.r11 = pass.upcall.flags = j % 2 ? ~0x100ull : 0;
-		pass.upcall.cs = pass.upcall.ss = 0x10;
+		pass.upcall.flags = j % 2 ? ~0x100ull : 0;
+		pass.r11 = pass.upcall.flags;
+		pass.upcall.ss = 0x10;
+		pass.upcall.cs = 0x10;
 		pass.upcall.access = AVM_PROT_WRITE;
 		pass.upcall.addr = ips[(i + j) % COUNT(ips)];
 		wild->seen = 0;
@@ -1169,7 +1175,8 @@ __attribute__((constructor)) static void after_exec(void)
 
 static int execs(const struct avm_trap_info *info, void *arg)
 {
-	static char *argv[] = { "exec", NULL }, *envp[] = { "UPCALL_EXEC=1", NULL };
+	static char *const argv[] = { "exec", NULL };
+	static char *const envp[] = { "UPCALL_EXEC=1", NULL };
 	pid_t pid = fork();
 
 	if (!pid) {
@@ -1377,7 +1384,9 @@ TEST_F(upcall, raise_opens_the_page_before_the_handler_runs)
 	close_all();
 	/* Pages 0 and 1 had a frame, 2 and 3 not. */
 	for (i = 0; i < 4; i++) {
-		r.reads = r.writes = r.writes_elsewhere = 0;
+		r.writes_elsewhere = 0;
+		r.writes = 0;
+		r.reads = 0;
 		if (i % 2)
 			poke(self->view + i * PAGE + 5, 7);
 		else
@@ -1784,7 +1793,7 @@ static sigjmp_buf landing;
 extern const char land[];
 void landed_in_c(const struct avm_upcall *up);
 
-asm(	"	.pushsection .text\n"
+asm("	.pushsection .text\n"
 	"	.globl land\n"
 	"land:\n"
 	"	and $-16, %rsp\n"
@@ -2212,7 +2221,7 @@ TEST_F(upcall, onstack_serves_a_stack_that_is_closed)
 /* access_from(stack, at): makes one write with hardly any stack left. */
 void access_from(char *stack, char *at);
 
-asm(	"	.pushsection .text\n"
+asm("	.pushsection .text\n"
 	"	.globl access_from\n"
 	"access_from:\n"
 	"	mov %rsp, %rax\n"
