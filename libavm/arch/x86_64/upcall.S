@@ -91,6 +91,40 @@
 	movq	-8(%rbp), %rax
 .endm
 
+/* Where SAVE has put them, from CFA or from rbp; and after RESTORE. */
+.macro SAVED_BELOW_CFA
+	.cfi_offset	rax, -(UP_SIZE + RED_ZONE + 24)
+	.cfi_offset	rcx, -(UP_SIZE + RED_ZONE + 32)
+	.cfi_offset	rdx, -(UP_SIZE + RED_ZONE + 40)
+	.cfi_offset	rsi, -(UP_SIZE + RED_ZONE + 48)
+	.cfi_offset	r8, -(UP_SIZE + RED_ZONE + 56)
+	.cfi_offset	r9, -(UP_SIZE + RED_ZONE + 64)
+	.cfi_offset	r10, -(UP_SIZE + RED_ZONE + 72)
+	.cfi_offset	r11, -(UP_SIZE + RED_ZONE + 80)
+.endm
+
+.macro SAVED_BELOW_RBP
+	SAVED_AT(DW_rax, DW_rbp, -8)
+	SAVED_AT(DW_rcx, DW_rbp, -16)
+	SAVED_AT(DW_rdx, DW_rbp, -24)
+	SAVED_AT(DW_rsi, DW_rbp, -32)
+	SAVED_AT(DW_r8, DW_rbp, -40)
+	SAVED_AT(DW_r9, DW_rbp, -48)
+	SAVED_AT(DW_r10, DW_rbp, -56)
+	SAVED_AT(DW_r11, DW_rbp, -64)
+.endm
+
+.macro RESTORED
+	.cfi_same_value rax
+	.cfi_same_value rcx
+	.cfi_same_value rdx
+	.cfi_same_value rsi
+	.cfi_same_value r8
+	.cfi_same_value r9
+	.cfi_same_value r10
+	.cfi_same_value r11
+.endm
+
 /*
  * The handler has passed. eax: a descriptor for the call that makes it the
  * SIGSEGV that it would have been, from which there is no return; if it cannot
@@ -128,14 +162,7 @@ avm_upcall_entry:
 	movq	%rsp, %rbp
 	.cfi_def_cfa_register rbp
 	SAVE
-	.cfi_offset	rax, -(UP_SIZE + RED_ZONE + 24)
-	.cfi_offset	rcx, -(UP_SIZE + RED_ZONE + 32)
-	.cfi_offset	rdx, -(UP_SIZE + RED_ZONE + 40)
-	.cfi_offset	rsi, -(UP_SIZE + RED_ZONE + 48)
-	.cfi_offset	r8, -(UP_SIZE + RED_ZONE + 56)
-	.cfi_offset	r9, -(UP_SIZE + RED_ZONE + 64)
-	.cfi_offset	r10, -(UP_SIZE + RED_ZONE + 72)
-	.cfi_offset	r11, -(UP_SIZE + RED_ZONE + 80)
+	SAVED_BELOW_CFA
 	andq	$-16, %rsp		/* as a C function expects it */
 	call	avm_upcall_dispatch	/* rdi: the frame */
 	testl	%eax, %eax
@@ -145,14 +172,7 @@ avm_upcall_entry:
 	movq	UP_AT + UP_DI(%rbp), %rdi
 	.cfi_same_value rdi
 	RESTORE
-	.cfi_same_value rax
-	.cfi_same_value rcx
-	.cfi_same_value rdx
-	.cfi_same_value rsi
-	.cfi_same_value r8
-	.cfi_same_value r9
-	.cfi_same_value r10
-	.cfi_same_value r11
+	RESTORED
 	leaq	UP_AT + UP_FLAGS(%rbp), %rsp
 	movq	(%rbp), %rbp
 	.cfi_def_cfa	rsp, UP_SIZE + RED_ZONE - UP_FLAGS
@@ -167,14 +187,7 @@ avm_upcall_entry:
 	.cfi_def_cfa	rbp, UP_SIZE + RED_ZONE + UP_AT
 	.cfi_offset	rdi, UP_DI - UP_SIZE - RED_ZONE
 	.cfi_offset	rbp, -(UP_SIZE + RED_ZONE + 16)
-	.cfi_offset	rax, -(UP_SIZE + RED_ZONE + 24)
-	.cfi_offset	rcx, -(UP_SIZE + RED_ZONE + 32)
-	.cfi_offset	rdx, -(UP_SIZE + RED_ZONE + 40)
-	.cfi_offset	rsi, -(UP_SIZE + RED_ZONE + 48)
-	.cfi_offset	r8, -(UP_SIZE + RED_ZONE + 56)
-	.cfi_offset	r9, -(UP_SIZE + RED_ZONE + 64)
-	.cfi_offset	r10, -(UP_SIZE + RED_ZONE + 72)
-	.cfi_offset	r11, -(UP_SIZE + RED_ZONE + 80)
+	SAVED_BELOW_CFA
 2:	PASS
 	jmp	1b
 	.cfi_endproc
@@ -210,14 +223,7 @@ avm_upcall_onstack:
 	SAVED_AT(DW_rdi, DW_rbp, UP_AT + UP_DI)
 	SAVED_AT(DW_rbp, DW_rbp, 0)
 	SAVE
-	SAVED_AT(DW_rax, DW_rbp, -8)
-	SAVED_AT(DW_rcx, DW_rbp, -16)
-	SAVED_AT(DW_rdx, DW_rbp, -24)
-	SAVED_AT(DW_rsi, DW_rbp, -32)
-	SAVED_AT(DW_r8, DW_rbp, -40)
-	SAVED_AT(DW_r9, DW_rbp, -48)
-	SAVED_AT(DW_r10, DW_rbp, -56)
-	SAVED_AT(DW_r11, DW_rbp, -64)
+	SAVED_BELOW_RBP
 	andq	$-16, %rsp		/* as a C function expects it */
 	call	avm_upcall_dispatch	/* rdi: the frame */
 	testl	%eax, %eax
@@ -225,14 +231,7 @@ avm_upcall_onstack:
 1:	movq	UP_AT + UP_DI(%rbp), %rdi
 	.cfi_same_value rdi
 	RESTORE
-	.cfi_same_value rax
-	.cfi_same_value rcx
-	.cfi_same_value rdx
-	.cfi_same_value rsi
-	.cfi_same_value r8
-	.cfi_same_value r9
-	.cfi_same_value r10
-	.cfi_same_value r11
+	RESTORED
 	leaq	UP_AT + UP_IP(%rbp), %rsp
 	movq	(%rbp), %rbp
 	CFA_AT(DW_rsp, UP_SP - UP_IP)
@@ -244,14 +243,7 @@ avm_upcall_onstack:
 	SAVED_AT(DW_rip, DW_rbp, UP_AT + UP_IP)
 	SAVED_AT(DW_rdi, DW_rbp, UP_AT + UP_DI)
 	SAVED_AT(DW_rbp, DW_rbp, 0)
-	SAVED_AT(DW_rax, DW_rbp, -8)
-	SAVED_AT(DW_rcx, DW_rbp, -16)
-	SAVED_AT(DW_rdx, DW_rbp, -24)
-	SAVED_AT(DW_rsi, DW_rbp, -32)
-	SAVED_AT(DW_r8, DW_rbp, -40)
-	SAVED_AT(DW_r9, DW_rbp, -48)
-	SAVED_AT(DW_r10, DW_rbp, -56)
-	SAVED_AT(DW_r11, DW_rbp, -64)
+	SAVED_BELOW_RBP
 2:	PASS
 	jmp	1b
 	.cfi_endproc
