@@ -1788,6 +1788,8 @@ TEST_F(upcall, signal_onto_a_closed_stack_kills)
  * alone: it notes what it finds and leaves by siglongjmp().
  */
 static struct avm_upcall landed;
+static const struct avm_upcall *landed_at;
+uint64_t landed_flags, landed_rdi;
 static unsigned int landings;
 static sigjmp_buf landing;
 extern const char land[];
@@ -1796,6 +1798,11 @@ void landed_in_c(const struct avm_upcall *up);
 asm("	.pushsection .text\n"
 	"	.globl land\n"
 	"land:\n"
+	"	mov %rdi, landed_rdi(%rip)\n"
+	"	mov %rsp, %rdi\n"
+	"	pushfq\n"
+	"	pop landed_flags(%rip)\n"
+	"	cld\n"
 	"	and $-16, %rsp\n"
 	"	call landed_in_c\n"
 	"	ud2\n"
@@ -1804,15 +1811,16 @@ asm("	.pushsection .text\n"
 void landed_in_c(const struct avm_upcall *up)
 {
 	landed = *up;
+	landed_at = up;
 	landings++;
 	siglongjmp(landing, 1);
 }
 
 static int raw_trap(int space, const char *addr, unsigned long pages, uint64_t arg,
-		    uint32_t raise)
+		    uint32_t raise, uint32_t flags)
 {
 	struct avm_trap trap = {
-		.size = sizeof(trap), .addr = (uintptr_t)addr, .length = pages * PAGE,
+		.size = sizeof(trap), .flags = flags, .addr = (uintptr_t)addr, .length = pages * PAGE,
 		.entry = (uintptr_t)land, .arg = arg, .raise = raise,
 	};
 
@@ -1850,8 +1858,8 @@ TEST_F(upcall, registrations_follow_the_pages_in_mremap)
 
 	must(hole != MAP_FAILED);
 	close_all();
-	ASSERT_EQ(0, raw_trap(self->space, self->view, 4, 11, NONE));
-	ASSERT_EQ(0, raw_trap(self->space, self->view + 8 * PAGE, 8, 22, NONE));
+	ASSERT_EQ(0, raw_trap(self->space, self->view, 4, 11, NONE, 0));
+	ASSERT_EQ(0, raw_trap(self->space, self->view + 8 * PAGE, 8, 22, NONE, 0));
 	/* The whole view. */
 	moved = mremap(self->view, PAGES * PAGE, PAGES * PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, hole);
 	ASSERT_EQ(hole, moved);
@@ -1936,9 +1944,9 @@ TEST_F(upcall, frame_tells_what_the_interrupted_code_had)
 
 	at = self->view + 5 * PAGE + 123;
 	close_all();
-	ASSERT_EQ(0, raw_trap(self->space, self->view, PAGES, 0xfedcba9876543210, NONE));
+	ASSERT_EQ(0, raw_trap(self->space, self->view, PAGES, 0xfedcba9876543210, NONE, 0));
 	probe_fill(regs, at);
-	regs[FLAGS] &= ~0x400ul; /* DF: siglongjmp() and what follows do not want it set */
+	regs[FLAGS] |= 0x4000 | 0x40000; /* NT, AC */
 	if (!sigsetjmp(landing, 1))
 		probe(regs, probe_write);
 	EXPECT_EQ(1, landings);
@@ -1952,13 +1960,37 @@ TEST_F(upcall, frame_tells_what_the_interrupted_code_had)
 	EXPECT_EQ(regs[FLAGS], landed.flags & ~0x10000ul);
 	EXPECT_EQ(0x33, landed.cs);
 	EXPECT_EQ(0x2b, landed.ss);
+	/* At the entry: DF, NT and AC are clear, the rest is as it was. */
+	EXPECT_EQ(PROBE_FLAGS & ~0x400ul, landed_flags & (PROBE_FLAGS | 0x4000 | 0x40000));
+	/* The frame ends at the red zone; rsp and rdi point to it. */
+	EXPECT_EQ(landed.sp - 128, (uintptr_t)(landed_at + 1));
+	EXPECT_EQ((uintptr_t)landed_at, landed_rdi);
+}
+
+TEST_F(upcall, frame_on_the_alternate_stack_is_at_its_top)
+{
+	char *room = malloc(65536 + 64);
+	unsigned int i;
+
+	close_all();
+	ASSERT_EQ(0, raw_trap(self->space, self->view, PAGES, 7, NONE, AVM_TRAP_ONSTACK));
+	for (i = 0; i < 34; i++) {
+		stack_t alt = { .ss_sp = room + i, .ss_size = 65536 - i % 3 };
+
+		ASSERT_EQ(0, sigaltstack(&alt, NULL));
+		EXPECT_EQ(7, lands_with(self->view + i, 1));
+		EXPECT_EQ(((uintptr_t)alt.ss_sp + alt.ss_size) & ~15ul,
+			  (uintptr_t)(landed_at + 1));
+		EXPECT_EQ((uintptr_t)landed_at, landed_rdi);
+	}
+	EXPECT_EQ(34, upcalls(self->space));
 }
 
 /* To raise to r alone, which the library does not offer. */
 TEST_F(upcall, raise_to_read_raises_reads_alone)
 {
 	close_all();
-	ASSERT_EQ(0, raw_trap(self->space, self->view, PAGES, 1, R));
+	ASSERT_EQ(0, raw_trap(self->space, self->view, PAGES, 1, R, 0));
 	EXPECT_EQ(1, lands_with(self->view, 1));
 	EXPECT_EQ(1, lands_with(self->view, 0));	/* the write had raised nothing */
 	EXPECT_EQ(0, lands_with(self->view, 0));
