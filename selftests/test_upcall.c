@@ -1610,6 +1610,23 @@ TEST_F(upcall, protect_closes_what_was_raised)
 	EXPECT_EQ(100, all_upcalls(self->space));
 }
 
+/* It is the protection of the page, not of what is mapped there just now. */
+TEST_F(upcall, raised_page_stays_raised_without_its_frame)
+{
+	self->log.open_to = PAST;
+	trap_all(AVM_TRAP_RAISE);
+	close_all();
+	poke(self->view, 1);
+	poke(self->view + PAGE, 1);
+	EXPECT_EQ(2, self->log.calls);
+	ASSERT_EQ(0, discard(self->space, self->view, 4));
+	poke(self->view, 1);
+	EXPECT_EQ(0, peek(self->view + PAGE));
+	EXPECT_EQ(2, self->log.calls);
+	poke(self->view + 2 * PAGE, 1);
+	EXPECT_EQ(3, all_upcalls(self->space));
+}
+
 /* All begin together with all pages closed; each page is written by each. */
 static pthread_barrier_t at_once;
 
