@@ -119,10 +119,10 @@ FIXTURE(fallback) {
 FIXTURE_SETUP(fallback) {
 	seen = mmap(NULL, PAGE, RW, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	must(seen != MAP_FAILED);
-	space_of_all = space_new(PAGES);
-	self->space = space_of_all;
-	view_of_parent = view_new(self->space, 0, PAGES, RW);
-	self->view = view_of_parent;
+	self->space = space_new(PAGES);
+	self->view = view_new(self->space, 0, PAGES, RW);
+	space_of_all = self->space;
+	view_of_parent = self->view;
 	altstack(malloc(ALT_SIZE), ALT_SIZE);
 	ASSERT_EQ(0, avm_trap(self->space, self->view, PAGES * PAGE, record, NULL, 0));
 	ASSERT_EQ(0, protect(self->space, self->view, PAGES, NONE));

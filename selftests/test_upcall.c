@@ -805,8 +805,8 @@ static int pass_goes_wrong(struct log *log, char *page)
 	uint64_t before[REGS], after[REGS];
 
 	for (i = 0; i < 3; i++) {
-		log->calls = 0;
 		own.calls = 0;
+		log->calls = 0;
 		probe_fill(before, page + 77);
 		memcpy(after, before, sizeof(after));
 		probe(after, cases[i].access);
@@ -888,13 +888,12 @@ static int passes_after_a_trap(const struct avm_trap_info *info, void *arg)
 
 TEST_F(upcall, pass_in_a_nested_handler_and_after_one)
 {
-	struct log outer = self->log, inner = self->log;
+	struct log outer = {
+		.space = self->space, .open_to = PAST, .verdict = AVM_TRAP_PASS,
+	};
+	struct log inner = outer;
 
 	own_setup(self->space, RW);
-	inner.open_to = PAST;
-	outer.open_to = PAST;
-	inner.verdict = AVM_TRAP_PASS;
-	outer.verdict = AVM_TRAP_PASS;
 	ASSERT_EQ(0, avm_trap(self->space, self->view, PAGE, passes_after_a_trap, &outer, 0));
 	ASSERT_EQ(0, avm_trap(self->space, self->view + PAGE, PAGE, record, &inner, 0));
 	close_all();
@@ -1041,8 +1040,8 @@ TEST_F(upcall, pass_with_wild_registers_is_harmless)
 		pass.upcall.sp = ips[j];
 		pass.upcall.flags = j % 2 ? ~0x100ull : 0;
 		pass.r11 = pass.upcall.flags;
-		pass.upcall.ss = 0x10;
 		pass.upcall.cs = 0x10;
+		pass.upcall.ss = 0x10;
 		pass.upcall.access = AVM_PROT_WRITE;
 		pass.upcall.addr = ips[(i + j) % COUNT(ips)];
 		wild->seen = 0;
@@ -1175,8 +1174,7 @@ __attribute__((constructor)) static void after_exec(void)
 
 static int execs(const struct avm_trap_info *info, void *arg)
 {
-	static char *const argv[] = { "exec", NULL };
-	static char *const envp[] = { "UPCALL_EXEC=1", NULL };
+	static char *const argv[] = { "exec", NULL }, *const envp[] = { "UPCALL_EXEC=1", NULL };
 	pid_t pid = fork();
 
 	if (!pid) {
@@ -1384,9 +1382,9 @@ TEST_F(upcall, raise_opens_the_page_before_the_handler_runs)
 	close_all();
 	/* Pages 0 and 1 had a frame, 2 and 3 not. */
 	for (i = 0; i < 4; i++) {
-		r.writes_elsewhere = 0;
-		r.writes = 0;
 		r.reads = 0;
+		r.writes = 0;
+		r.writes_elsewhere = 0;
 		if (i % 2)
 			poke(self->view + i * PAGE + 5, 7);
 		else
@@ -1837,7 +1835,8 @@ static int raw_trap(int space, const char *addr, unsigned long pages, uint64_t a
 		    uint32_t raise, uint32_t flags)
 {
 	struct avm_trap trap = {
-		.size = sizeof(trap), .flags = flags, .addr = (uintptr_t)addr, .length = pages * PAGE,
+		.size = sizeof(trap), .flags = flags, .addr = (uintptr_t)addr,
+		.length = pages * PAGE,
 		.entry = (uintptr_t)land, .arg = arg, .raise = raise,
 	};
 
