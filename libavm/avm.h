@@ -37,7 +37,8 @@
  * Context: unless it is said otherwise, a function is one system call, keeps
  * nothing in memory, and may be called from
  * any thread, from a trap handler and from a signal handler. The library
- * starts no thread and has no state but the table of trap handlers.
+ * starts no thread and has no state but what belongs to traps: the table of
+ * their handlers, and the SIGSEGV handler that was there before its own.
  *
  * The structures that the caller hands in have the sizes of this header. If
  * one of them grows, the function that takes it gets a new symbol version,
@@ -365,15 +366,16 @@ struct avm_trap_info {
  * AVM_TRAP_NOVECTOR: as the interrupted code has them). A handler may itself
  * make accesses that are denied, take signals, call any function of this
  * library, and leave by longjmp(3), siglongjmp(3) or a C++ exception (the
- * interrupted code then needs -fnon-call-exceptions). It is called the same
+ * interrupted code then needs -fnon-call-exceptions; as after a signal handler,
+ * rounding modes and the like are then those of the handler). It is called the same
  * way by an upcall and by a signal, which is what an upcall falls back to.
  *
  * Return: AVM_TRAP_RETRY or AVM_TRAP_PASS.
  */
 typedef int avm_trap_fn(const struct avm_trap_info *info, void *arg);
 
-/* The @space of avm_trap() for memory that is no view. */
-#define AVM_NO_SPACE		(-1)
+/* The @space of avm_trap() for memory that is no view. No error is this. */
+#define AVM_NO_SPACE		(-4096)
 
 /*
  * Flags of avm_trap(), besides AVM_TRAP_ONSTACK of <linux/avm.h>.
@@ -403,9 +405,12 @@ typedef int avm_trap_fn(const struct avm_trap_info *info, void *arg);
  * has a handler of its own for it. What cannot be delivered so is by SIGSEGV:
  * in a thread that is stepped through, in a restartable sequence, with shadow
  * stacks on, or whose stack cannot be written. The descriptor has to stay open
- * until avm_untrap(). With AVM_TRAP_ONSTACK handlers run on the alternate
- * stack of a thread that has set one by sigaltstack(2), without SS_AUTODISARM;
- * it must hold a frame of some KiB for each level of nesting. Without it they
+ * until avm_untrap(), and until no thread is in @fn any more: if it is closed
+ * before, an access that @fn passes, or that finds no handler, ends the program
+ * by SIGSEGV without a handler of that. With AVM_TRAP_ONSTACK handlers run on
+ * the alternate stack of a thread that has set one by sigaltstack(2), without
+ * SS_AUTODISARM; for each level of nesting it must hold, beside what @fn needs,
+ * 2 KiB (4 KiB with AVX-512; 256 bytes with AVM_TRAP_NOVECTOR). Without it they
  * run on the thread's own stack, below what the interrupted code uses.
  *
  * Without a space the range is one of addresses, whatever is mapped there: all
@@ -421,8 +426,9 @@ typedef int avm_trap_fn(const struct avm_trap_info *info, void *arg);
  * replaced; so does a thread that blocks SIGSEGV: an access that is delivered
  * by it then kills the program.
  *
- * A handler is one of addresses: if mremap(2) moves the view, accesses at the
- * new place are plain SIGSEGVs until that is registered.
+ * A handler is one of addresses: if mremap(2) moves pages of the view, accesses
+ * at the new place are plain SIGSEGVs until that is registered, which may be
+ * done before or after the old place is given to avm_untrap().
  *
  * The handlers are the process's: a child of fork(2) has them too (though not
  * the views), a program started by execve(2) has not. Handlers of different
@@ -431,8 +437,8 @@ typedef int avm_trap_fn(const struct avm_trap_info *info, void *arg);
  * Context: any thread, and trap handlers. Not async-signal-safe: not to be
  * called from a signal handler, nor from a handler of a trap that a signal
  * handler, or avm_trap() or avm_untrap() itself, took (its stack, say, being
- * a view). The same holds for avm_untrap(). One system call, and two more the
- * first time.
+ * a view). The same holds for avm_untrap(). One system call with a space, none
+ * without; two more the first time, and one when the table has to grow.
  *
  * Return: 0; -EINVAL (range not whole pages, empty or wrapping; @fn NULL; an
  * unknown flag, or one without a space); -EEXIST (overlaps a range that is
@@ -448,13 +454,16 @@ int avm_trap(int space, void *addr, size_t length, avm_trap_fn *fn, void *arg,
  * @addr: first byte of the range as it was registered
  *
  * A handler that runs in another thread, or is just being called there, is
- * not waited for: keep what @arg points to until no thread can be in it.
+ * not waited for: keep what @arg points to until no thread can be in it. What
+ * has become of the view in the meantime, unmapped or moved, all or part of
+ * it, makes no difference.
  *
  * Context: as of avm_trap(). One system call where the range was registered
  * with a space, else none.
  *
- * Return: 0; -ENOENT (no range that was registered begins at @addr); -EBADF
- * (the space was closed before: then the handler stays registered).
+ * Return: 0; -ENOENT (no range that was registered begins at @addr); -ENOMEM
+ * and -ENOSPC (only where a part of the view, and not the rest, has since been
+ * moved to be next to other parts of it; nothing has changed); -EINTR.
  */
 int avm_untrap(void *addr);
 

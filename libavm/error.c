@@ -40,6 +40,8 @@ static const char *const texts[] = {
 		"no trap handler begins there: pass the address that avm_trap() was given",
 	[ENOMEM] =
 		"no memory, or past a limit: discard pages, or raise \"ulimit -l\" or the cgroup's",
+	[ENOSPC] =
+		"too many trap handlers in one view: register larger ranges, or use more views",
 	[ENOTTY] =
 		"wrong descriptor (device for space, or a stranger), or the module is too old",
 	[ENXIO] =

@@ -106,29 +106,19 @@ static void give_on(int sig, siginfo_t *info, void *context)
 	}
 }
 
-/*
- * The access that a handler, called by an upcall, has just passed in this
- * thread: it is not to be asked again. (Initial-exec: without a call that may
- * allocate.)
- */
-static __thread struct {
-	uintptr_t ip;
-	uintptr_t addr;
-} passed __attribute__((tls_model("initial-exec")));
-
-void avm_signal_expect(uintptr_t ip, uintptr_t addr)
-{
-	passed.ip = ip;
-	passed.addr = addr;
-}
+__thread struct passed avm_passed;
 
 static bool was_passed(const siginfo_t *info, const ucontext_t *context)
 {
-	if (passed.addr != (uintptr_t)info->si_addr ||
-	    passed.ip != (uintptr_t)context->uc_mcontext.gregs[REG_RIP])
-		return false;
-	avm_signal_expect(0, 0);
-	return true;
+	const greg_t *regs = context->uc_mcontext.gregs;
+	const struct passed *p = &avm_passed;
+	bool same = p->sp && p->sp == (uint64_t)regs[REG_RSP] &&
+		    p->ip == (uint64_t)regs[REG_RIP] &&
+		    p->addr == (uintptr_t)info->si_addr &&
+		    p->version == table_version();
+
+	avm_passed.sp = 0;
+	return same;
 }
 
 static bool handle(const siginfo_t *info, const ucontext_t *context)
@@ -166,6 +156,8 @@ void avm_signal_die(uintptr_t addr)
 	syscall(SYS_rt_tgsigqueueinfo, getpid(), syscall(SYS_gettid), SIGSEGV,
 		&info);
 	pthread_sigmask(SIG_UNBLOCK, &only, NULL);
+	/* The first process of a PID namespace takes a fault only. */
+	__asm__ volatile("hlt");
 }
 
 /*
@@ -183,12 +175,18 @@ int avm_signal_install(void)
 		.sa_flags = SA_SIGINFO | SA_NODEFER | SA_ONSTACK | SA_RESTART,
 	};
 
+	struct sigaction old;
+
 	/*
 	 * Asked first and apart: once ours is there, a fault in another thread
-	 * may need to know what was before.
+	 * may need to know what was before. It is ours if this process was
+	 * forked while another thread was here.
 	 */
-	if (sigaction(SIGSEGV, NULL, &previous) < 0)
+	if (sigaction(SIGSEGV, NULL, &old) < 0)
 		return -errno;
+	if ((old.sa_flags & SA_SIGINFO) && old.sa_sigaction == on_signal)
+		return 0;
+	previous = old;
 	sigemptyset(&action.sa_mask);
 	return sigaction(SIGSEGV, &action, NULL) < 0 ? -errno : 0;
 }

@@ -80,6 +80,12 @@ static inline bool end_read(unsigned long before)
 /* trap.c: the entry of an address. */
 bool avm_table_find(uintptr_t addr, struct handler *h);
 
+/* A number that changes with the table. */
+static inline unsigned long table_version(void)
+{
+	return get(avm_table_changes);
+}
+
 /*
  * The same, faster where it is at @hint still, as it is where no other handler
  * has come or gone since.

@@ -2,7 +2,7 @@
 /*
  * libavm: TRAP: which handler an address belongs to.
  *
- * Owns the table of handlers, the library's only state. Knows nothing of how
+ * Owns the table of handlers. Knows nothing of how
  * a denied access gets here: that is the business of upcall.c and signal.c,
  * and the caller of avm_trap_dispatch() sees to whatever has to follow an
  * access nobody takes.
@@ -39,8 +39,16 @@ static struct table first_tables[2] = {
 table_slot avm_tables[2] = { &first_tables[0], &first_tables[1] };
 atomic_ulong avm_table_changes;
 
-/* Held by writers, and over fork(), so that a child gets a whole table. */
-static pthread_mutex_t write_lock = PTHREAD_MUTEX_INITIALIZER;
+/*
+ * Held by writers. A child of fork() begins with a new one: another thread may
+ * have held the old one, or this one, if a signal handler forks; to wait for
+ * it before the fork would hang there. The change that it was about is not in
+ * the child's table, or is: a half-made one is only ever in the other table.
+ *
+ * It checks errors for the thread that held it, forked in a signal handler and
+ * goes on in the child: to give up what it does not hold is then harmless.
+ */
+static pthread_mutex_t write_lock = PTHREAD_ERRORCHECK_MUTEX_INITIALIZER_NP;
 static bool installed;			/* protected by write_lock */
 static bool fork_handled;		/* protected by write_lock */
 
@@ -199,13 +207,18 @@ static void unlock(void)
 	pthread_mutex_unlock(&write_lock);
 }
 
+static void lock_anew(void)
+{
+	write_lock = (pthread_mutex_t)PTHREAD_ERRORCHECK_MUTEX_INITIALIZER_NP;
+}
+
 /* What has to be there before the first entry; once a process. */
 static int prepare(void)
 {
 	int ret;
 
 	if (!fork_handled) {
-		ret = pthread_atfork(lock, unlock, unlock);
+		ret = pthread_atfork(NULL, NULL, lock_anew);
 		if (ret)
 			return -ret;
 		fork_handled = true;
@@ -221,23 +234,11 @@ static int prepare(void)
 }
 
 /*
- * Tell the kernel, if it is to make upcalls. The table has the handler by then,
- * and has it until the kernel has been told to stop.
+ * Have the kernel forget what it knows of pages. Errors tell that there is
+ * nothing to forget (the view is gone, or this is a child, which has none), or
+ * that the space was closed: then upcalls go on until the view is gone, and
+ * find no handler.
  */
-static int upcalls_on(const struct handler *h, size_t hint)
-{
-	struct avm_trap trap = {
-		.size = sizeof(trap),
-		.flags = h->flags & AVM_TRAP_ONSTACK,
-		.addr = h->start,
-		.length = h->end - h->start,
-		.raise = h->flags & AVM_TRAP_RAISE ?
-			AVM_PROT_READ | AVM_PROT_WRITE : AVM_PROT_NONE,
-	};
-
-	return h->space < 0 ? 0 : avm_upcall_register(&trap, h->space, hint);
-}
-
 static int upcalls_off(const struct handler *h)
 {
 	struct avm_trap trap = {
@@ -250,8 +251,34 @@ static int upcalls_off(const struct handler *h)
 	if (h->space < 0)
 		return 0;
 	ret = avm_sys_ioctl(h->space, AVM_IOC_TRAP, &trap);
-	/* It has gone with the view, or this is a child, which has none. */
-	return ret == -ENXIO || ret == -ENOENT ? 0 : ret;
+	return ret == -ENOENT || ret == -EBADF || ret == -ENOTTY ? 0 : ret;
+}
+
+/*
+ * Tell the kernel, if it is to make upcalls. The table has the handler by then,
+ * and has it until the kernel has been told to stop. What the kernel still has
+ * there and the table had not came with pages that mremap(2) has moved, from a
+ * range that was registered elsewhere: this one takes its place.
+ */
+static int upcalls_on(const struct handler *h, size_t hint)
+{
+	struct avm_trap trap = {
+		.size = sizeof(trap),
+		.flags = h->flags & AVM_TRAP_ONSTACK,
+		.addr = h->start,
+		.length = h->end - h->start,
+		.raise = h->flags & AVM_TRAP_RAISE ?
+			AVM_PROT_READ | AVM_PROT_WRITE : AVM_PROT_NONE,
+	};
+	int ret;
+
+	if (h->space < 0)
+		return 0;
+	ret = avm_upcall_register(&trap, h->space, hint);
+	if (ret != -EEXIST)
+		return ret;
+	ret = upcalls_off(h);
+	return ret ? ret : avm_upcall_register(&trap, h->space, hint);
 }
 
 static bool valid(const struct handler *h)
@@ -261,8 +288,8 @@ static bool valid(const struct handler *h)
 
 	return h->fn && h->start % AVM_PAGE_SIZE == 0 &&
 	       h->end % AVM_PAGE_SIZE == 0 && h->end > h->start &&
-	       !(h->flags & ~known) && (h->space >= 0 || !h->flags) &&
-	       h->space >= AVM_NO_SPACE;
+	       !(h->flags & ~known) &&
+	       (h->space >= 0 || (h->space == AVM_NO_SPACE && !h->flags));
 }
 
 int avm_trap(int space, void *addr, size_t length, avm_trap_fn *fn, void *arg,

@@ -92,31 +92,43 @@ int avm_upcall_register(const struct avm_trap *trap, int space, size_t hint)
 	return avm_sys_ioctl(space, AVM_IOC_TRAP, &arg);
 }
 
-/* Pass the access; @space tells the kernel. */
-static int pass(const struct avm_upcall *up, int space)
+/* Pass the access; the descriptor tells the kernel. */
+static int pass(const struct avm_upcall *up)
 {
-	avm_signal_expect(up->ip, up->addr);
-	return space;
+	avm_passed.ip = up->ip;
+	avm_passed.sp = up->sp;
+	avm_passed.addr = up->addr;
+	avm_passed.version = table_version();
+	return UPCALL_SPACE(up->arg);
+}
+
+/* The access of this thread that found no handler last. */
+static __thread struct {
+	uint64_t ip;
+	uint64_t addr;
+	unsigned long version;
+} missed __attribute__((tls_model("initial-exec")));
+
+/* Whether this one did before, and the table is the same. */
+static bool missed_again(const struct avm_upcall *up)
+{
+	return missed.addr == up->addr && missed.ip == up->ip &&
+	       missed.version == table_version();
 }
 
 /*
  * The kernel has a registration and the table has not. Either avm_untrap() has
  * just taken away first the one, then the other: then the next try ends as it
- * should. Or mremap(2) has moved the view: then the next try comes here again.
+ * should. Or mremap(2) has moved the view, or the space was closed before
+ * avm_untrap(): then the next try comes here again.
  */
 static int no_handler(const struct avm_upcall *up)
 {
-	static __thread struct {
-		uint64_t ip;
-		uint64_t addr;
-	} last __attribute__((tls_model("initial-exec")));
-
-	if (last.ip == up->ip && last.addr == up->addr) {
-		last.ip = 0;
-		return pass(up, UPCALL_SPACE(up->arg));
-	}
-	last.ip = up->ip;
-	last.addr = up->addr;
+	if (missed_again(up))
+		return pass(up);
+	missed.addr = up->addr;
+	missed.ip = up->ip;
+	missed.version = table_version();
 	return -1;
 }
 
@@ -130,15 +142,28 @@ int avm_upcall_dispatch(const struct avm_upcall *up)
 	struct handler h;
 	bool resume;
 
+	avm_passed.sp = 0;
 	if (!find_near(up->addr, UPCALL_HINT(up->arg), &h))
 		return no_handler(up);
 	resume = call_handler(&h, (void *)up->addr, up->access, false);
 	*error = saved;
-	return resume ? -1 : pass(up, UPCALL_SPACE(up->arg));
+	/*
+	 * Where the range was taken away meanwhile, the kernel does all that is
+	 * left, and the descriptor may be closed.
+	 */
+	if (resume || !avm_table_find(up->addr, &h))
+		return -1;
+	return pass(up);
 }
 
-/* The kernel does not take it back: the space has been closed. */
+/*
+ * The kernel does not take it back: the space has been closed. If the range was
+ * taken away before that, just now, the access is resumed.
+ */
 void avm_upcall_lost(const struct avm_upcall *up)
 {
-	avm_signal_die(up->addr);
+	struct handler h;
+
+	if (missed_again(up) || avm_table_find(up->addr, &h))
+		avm_signal_die(up->addr);
 }

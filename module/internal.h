@@ -98,7 +98,6 @@ struct avm_counters {
  * @map2_lock: one AVM_IOC_MAP2 at a time
  * @map2_task: who is in AVM_IOC_MAP2; written under @map2_lock
  * @map2_prot: protection that its view begins with; the same
- * @trap_lock: guards view->traps of every view, against other writers
  * @counters: per CPU, for AVM_IOC_STATS
  */
 struct avm_space {
@@ -117,7 +116,6 @@ struct avm_space {
 	struct mutex map2_lock;		/* outside of mmap_lock */
 	struct task_struct *map2_task;
 	u8 map2_prot;
-	struct mutex trap_lock;		/* inside of mmap_lock */
 	struct avm_counters __percpu *counters;
 };
 
@@ -138,6 +136,7 @@ struct avm_space {
  * @chunk0: what to add to an address in units of PMD_SIZE for its chunk, while
  *	the view is settled
  * @state: chunk to the state of its pages; see state.c
+ * @trap_lock: guards @traps against other writers
  * @traps: what AVM_IOC_TRAP has registered; see trap.c
  * @pgprot: flags of a PTE for each AVM_PROT_* that exists, as the mapping has
  *	them; 0 for the others
@@ -151,6 +150,7 @@ struct avm_view {
 	u16 skew;
 	unsigned long chunk0;
 	struct avm_index state;
+	struct mutex trap_lock;		/* inside of mmap_lock */
 	struct avm_traps __rcu *traps;
 	pgprot_t pgprot[AVM_PROT_RWX + 1];
 	pgprot_t pgprot_old[AVM_PROT_RWX + 1];
@@ -358,7 +358,7 @@ static inline unsigned int avm_step_pages(const struct avm_step *step)
  * struct avm_trap_entry - what AVM_IOC_TRAP registers for some pages
  * @first: number of the first page in the space
  * @end: number after the last
- * @code: user code to go on at
+ * @code: user code to go on at; 0 once it was taken away
  * @arg: handed to it
  * @how: AVM_UPCALL_ONSTACK or 0
  * @raise: AVM_PROT_* to add to the protection of the page before
@@ -372,15 +372,27 @@ struct avm_trap_entry {
 	u8 raise;
 };
 
+/**
+ * struct avm_traps - the registrations of a view: see trap.c
+ * @rcu: to be freed
+ * @room: entries that there is room for
+ * @live: entries that were not taken away
+ * @n: entries
+ * @entries: sorted, without overlaps
+ */
 struct avm_traps {
 	struct rcu_head rcu;
+	unsigned int room;
+	unsigned int live;
 	unsigned int n;
 	struct avm_trap_entry entries[];
 };
 
 int avm_trap(struct avm_space *space, const struct avm_trap *arg);
-unsigned int avm_trap_position(const struct avm_traps *traps, pgoff_t pgoff);
+unsigned int avm_trap_position(const struct avm_traps *traps, unsigned int n,
+			       pgoff_t pgoff);
 void avm_trap_destroy(struct avm_view *view);
+void avm_trap_teardown(void);
 
 /*
  * The registration of a page, or NULL. Under a page-table lock, which is a
@@ -391,18 +403,20 @@ avm_trap_find(struct avm_view *view, pgoff_t pgoff)
 {
 	struct avm_traps *traps = rcu_dereference_sched(view->traps);
 	const struct avm_trap_entry *entry;
-	unsigned int i;
+	unsigned int i, n;
 
 	if (!traps)
 		return NULL;
 	entry = traps->entries;
-	if (unlikely(traps->n > 1)) {
-		i = avm_trap_position(traps, pgoff);
-		if (i == traps->n)
+	n = smp_load_acquire(&traps->n);
+	if (unlikely(n > 1)) {
+		i = avm_trap_position(traps, n, pgoff);
+		if (i == n)
 			return NULL;
 		entry += i;
 	}
-	return pgoff >= entry->first && pgoff < entry->end ? entry : NULL;
+	return pgoff >= READ_ONCE(entry->first) &&
+	       pgoff < READ_ONCE(entry->end) ? entry : NULL;
 }
 
 /* upcall.c */
@@ -417,12 +431,14 @@ long avm_device_ioctl(struct file *file, unsigned int cmd, unsigned long arg);
 long avm_space_ioctl(struct file *file, unsigned int cmd, unsigned long arg);
 
 /* batch.c */
+#define AVM_FEW	8	/* ranges that need no memory of their own */
+
 struct avm_reader {
 	const struct avm_range __user *from;
 	u32 left;
 	struct avm_range *ranges;
 	unsigned int n;
-	struct avm_range few[8];
+	struct avm_range few[AVM_FEW];
 };
 
 int avm_reader_open(struct avm_reader *reader, const struct avm_batch *arg);

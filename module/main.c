@@ -56,6 +56,7 @@ static void __exit avm_exit(void)
 {
 	misc_deregister(&device);
 	avm_upcall_teardown();
+	avm_trap_teardown();
 	avm_view_teardown();
 	avm_state_teardown();
 	avm_index_teardown();

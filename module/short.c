@@ -67,34 +67,50 @@ static noinline void flush_page(struct avm_space *space, unsigned long addr,
 	avm_tlb_end(&tlb);
 }
 
-/* The edit of one page, if it can be done here, and whether it is owed for. */
-static __always_inline bool edit_page(struct avm_space *space,
-				      unsigned long addr, unsigned int prot,
-				      bool *owed, enum protected *did)
-{
-	struct vm_area_struct *vma = find_near(&space->mapping, addr);
+/* A page whose protection can be changed here. */
+struct target {
+	struct vm_area_struct *vma;
 	struct avm_chunk *chunk;
-	struct avm_view *view;
-	pteval_t want;
 	pte_t *ptep;
+	pteval_t want;
+};
 
-	if (!vma || vma->vm_flags & VM_UFFD_WP || mm_has_notifiers(vma->vm_mm))
+static __always_inline bool find_target(struct avm_space *space,
+					unsigned long addr, unsigned int prot,
+					struct target *t)
+{
+	struct avm_view *view;
+
+	t->vma = find_near(&space->mapping, addr);
+	if (!t->vma || t->vma->vm_flags & VM_UFFD_WP ||
+	    mm_has_notifiers(t->vma->vm_mm))
 		return false;
-	view = vma->vm_private_data;
-	want = pgprot_val(view->pgprot[prot]);
-	chunk = chunk_near(view, addr, prot, &ptep);
-	if (!chunk || !want)
-		return false;
-	spin_lock(chunk->ptl);
-	*did = protect_page(space, vma->vm_mm, addr, ptep,
-			    chunk->bytes + pte_index(addr), prot, want, owed);
+	view = t->vma->vm_private_data;
+	t->want = pgprot_val(view->pgprot[prot]);
+	t->chunk = chunk_near(view, addr, prot, &t->ptep);
+	return t->chunk && t->want;
+}
+
+/* The edit, and whether it is owed for. */
+static __always_inline enum protected edit_target(struct avm_space *space,
+						  unsigned long addr,
+						  unsigned int prot,
+						  const struct target *t,
+						  bool *owed)
+{
+	struct mm_struct *mm = t->vma->vm_mm;
+	enum protected did;
+
+	spin_lock(t->chunk->ptl);
+	did = protect_page(space, mm, addr, t->ptep,
+			   t->chunk->bytes + pte_index(addr), prot, t->want,
+			   owed);
 	/* A munmap that has cleared PTEs and waits for us wants no new one. */
-	if (*did == PROTECTED_OPEN &&
-	    likely(!mm_tlb_flush_pending(vma->vm_mm)))
-		map_ahead(space, view, vma->vm_mm, addr, ptep,
-			  avm_pgoff(vma, addr), prot);
-	spin_unlock(chunk->ptl);
-	return true;
+	if (did == PROTECTED_OPEN && likely(!mm_tlb_flush_pending(mm)))
+		map_ahead(space, t->vma->vm_private_data, mm, addr, t->ptep,
+			  avm_pgoff(t->vma, addr), prot);
+	spin_unlock(t->chunk->ptl);
+	return did;
 }
 
 static __always_inline bool protect_locked(struct avm_space *space,
@@ -102,24 +118,24 @@ static __always_inline bool protect_locked(struct avm_space *space,
 					   unsigned int prot)
 {
 	enum protected did;
+	struct target t;
 	bool owed = false;
 
-	if (!edit_page(space, addr, prot, &owed, &did))
+	if (!find_target(space, addr, prot, &t))
 		return false;
+	did = edit_target(space, addr, prot, &t, &owed);
 	if (owed || unlikely(atomic_read(&space->pending)))
 		flush_page(space, addr, owed, did);
 	return true;
 }
 
-static bool protect_range(struct avm_space *space,
-			  const struct avm_range *range, struct avm_tlb *tlb)
+static void protect_target(struct avm_space *space,
+			   const struct avm_range *range,
+			   const struct target *t, struct avm_tlb *tlb)
 {
-	enum protected did;
+	enum protected did = edit_target(space, range->addr, range->prot, t,
+					 &tlb->owed);
 
-	if (range->length != PAGE_SIZE || avm_range_check(range) ||
-	    !edit_page(space, range->addr, range->prot & AVM_PROT_RWX,
-		       &tlb->owed, &did))
-		return false;
 	if (did == PROTECTED_OLD || did == PROTECTED_CACHED) {
 		tlb->needed |= did == PROTECTED_CACHED;
 		tlb->pages++;
@@ -127,6 +143,21 @@ static bool protect_range(struct avm_space *space,
 		tlb->end = max_t(unsigned long, tlb->end,
 				 range->addr + PAGE_SIZE);
 	}
+}
+
+/* Find all pages of a vector before any is changed. */
+static bool find_targets(struct avm_space *space,
+			 const struct avm_range *ranges, unsigned int n,
+			 struct target *t)
+{
+	unsigned int i;
+
+	for (i = 0; i < n; i++)
+		if (ranges[i].length != PAGE_SIZE ||
+		    avm_range_check(ranges + i) ||
+		    !find_target(space, ranges[i].addr,
+				 ranges[i].prot & AVM_PROT_RWX, t + i))
+			return false;
 	return true;
 }
 
@@ -134,29 +165,33 @@ static bool protect_range(struct avm_space *space,
  * avm_protect_few() - a vector of a few ranges, of one page each
  * @space: the space
  * @ranges: as the user gave them
- * @n: how many
+ * @n: how many, at most AVM_FEW
  *
  * For the step of a collector or a pager that closes one page and opens
- * another, in a trap.
+ * another, in a trap. It does all or nothing: what another thread does on the
+ * strength of the first range must not be undone by having it done again.
  *
- * Return: false where the long way has to be taken, for all of them: the first
- * may have been done, and flushed for, and are done again to no effect.
+ * Return: false, with nothing done, where the long way has to be taken.
  */
 bool avm_protect_few(struct avm_space *space, const struct avm_range *ranges,
 		     unsigned int n)
 {
+	struct target targets[AVM_FEW];
 	struct avm_tlb tlb;
 	unsigned int i;
+	bool found;
 
 	if (!i_mmap_trylock_read(&space->mapping))
 		return false;
-	avm_tlb_begin(&tlb, space, current->mm);
-	for (i = 0; i < n; i++)
-		if (!protect_range(space, ranges + i, &tlb))
-			break;
-	avm_tlb_end(&tlb);
+	found = find_targets(space, ranges, n, targets);
+	if (found) {
+		avm_tlb_begin(&tlb, space, current->mm);
+		for (i = 0; i < n; i++)
+			protect_target(space, ranges + i, targets + i, &tlb);
+		avm_tlb_end(&tlb);
+	}
 	i_mmap_unlock_read(&space->mapping);
-	return i == n;
+	return found;
 }
 
 /**

@@ -144,7 +144,6 @@ static struct avm_space *space_alloc(u64 length)
 	INIT_LIST_HEAD(&space->parked);
 	mutex_init(&space->discard_lock);
 	mutex_init(&space->map2_lock);
-	mutex_init(&space->trap_lock);
 	space->pages = length >> PAGE_SHIFT;
 	avm_index_init(&space->frames, AVM_INDEX_LARGE, space->pages);
 	space->user = get_uid(current_user());

@@ -9,7 +9,9 @@
  * fail. Only the registers of a 64-bit access made in user mode are ever
  * rewritten: those at the top of the thread's kernel stack, which the
  * exception has put there. A kernel-mode access (copy_to_user, get_user) has
- * FAULT_FLAG_USER clear; so has whatever looks at the page for others.
+ * FAULT_FLAG_USER clear; so has whatever looks at the page for others, but for
+ * the IOMMU drivers, which handle the faults of devices as a user's and set
+ * FAULT_FLAG_REMOTE.
  *
  * A fault holds mmap_lock or the lock of the VMA, and may be under RCU. So the
  * frame is written with page faults disabled. If that fails, which is routine
@@ -129,7 +131,7 @@ static void deliver_late(struct callback_head *work)
 	if (!(current->flags & PF_EXITING) && regs->ip == d->ip &&
 	    regs->sp == d->sp) {
 		frame = put_frame(regs, d->arg, d->addr, d->how);
-		if (frame) {
+		if (frame > NO_UPCALL) {
 			avm_count(space_of(d), upcalls, 1);
 			redirect(regs, d->code, frame);
 		} else {
@@ -229,7 +231,9 @@ long avm_trap_pass(struct file *file, const void __user *from)
 {
 	struct deferred *d;
 
-	if (in_compat_syscall() || current_pt_regs()->cs != __USER_CS)
+	/* Where no upcall is made, there is none to pass. */
+	if (in_compat_syscall() || current_pt_regs()->cs != __USER_CS ||
+	    avm_shadow_stack())
 		return -EOPNOTSUPP;
 	d = kmalloc(sizeof(*d), AVM_GFP);
 	if (!d)

@@ -52,14 +52,21 @@ static __always_inline unsigned long stack_for(unsigned long sp,
 		if (!on_sig_stack(sp))
 			return (current->sas_ss_sp + current->sas_ss_size) &
 				~15ul;
+		/* Nested so deep that it is full. */
+		if (sp - RED_ZONE - sizeof(struct avm_upcall) <
+		    current->sas_ss_sp)
+			return 0;
 	}
 	return sp - RED_ZONE;
 }
 
+/* What put_frame() returns when there must be no upcall, however often tried. */
+#define NO_UPCALL	1ul
+
 /*
- * Write the frame; the address it has, or 0 when it cannot be written, or the
- * thread is in a restartable sequence: the kernel forgets that when it finds ip
- * outside of it, without an abort.
+ * Write the frame; the address it has, or 0 when it cannot be written, or
+ * NO_UPCALL, among others when the thread is in a restartable sequence: the
+ * kernel forgets that when it finds ip outside of it, without an abort.
  */
 static __always_inline unsigned long put_frame(const struct pt_regs *regs,
 					       u64 arg, unsigned long addr,
@@ -69,7 +76,9 @@ static __always_inline unsigned long put_frame(const struct pt_regs *regs,
 	struct avm_upcall __user *up = (void __user *)(top - sizeof(*up));
 	u64 rseq_cs = 0;
 
-	if (!top || !user_access_begin(up, sizeof(*up)))
+	if (!top)
+		return NO_UPCALL;
+	if (!user_access_begin(up, sizeof(*up)))
 		return 0;
 #ifdef CONFIG_RSEQ
 	if (current->rseq)
@@ -87,7 +96,7 @@ static __always_inline unsigned long put_frame(const struct pt_regs *regs,
 	unsafe_put_user(regs->sp, &up->sp, fault);
 	unsafe_put_user(regs->ss, &up->ss, fault);
 	user_access_end();
-	return rseq_cs ? 0 : (unsigned long)up;
+	return rseq_cs ? NO_UPCALL : (unsigned long)up;
 
 fault:
 	user_access_end();
@@ -128,8 +137,9 @@ static __always_inline vm_fault_t avm_upcall(const struct vm_fault *vmf,
 	pagefault_disable();
 	frame = put_frame(regs, arg, vmf->real_address, how);
 	pagefault_enable();
-	if (unlikely(!frame))
-		return avm_upcall_later(vmf, code, arg, how);
+	if (unlikely(frame <= NO_UPCALL))
+		return frame ? VM_FAULT_SIGSEGV :
+			       avm_upcall_later(vmf, code, arg, how);
 	avm_count(view->space, upcalls, 1);
 	redirect(regs, code, frame);
 	return VM_FAULT_NOPAGE;

@@ -127,12 +127,16 @@ static __always_inline int decide(const struct touch *touch, u8 prot,
 	verdict->upcall = false;
 	verdict->denied = touch->need & ~prot;
 	if (verdict->denied) {
-		if (touch->flags & FAULT_FLAG_USER)
+		/* By the thread itself: an SVA device's faults are REMOTE. */
+		if ((touch->flags & (FAULT_FLAG_USER | FAULT_FLAG_REMOTE)) ==
+		    FAULT_FLAG_USER)
 			entry = avm_trap_find(touch->view, touch->pgoff);
 		if (!entry)
 			return -EACCES;
+		verdict->code = READ_ONCE(entry->code);
+		if (unlikely(!verdict->code))
+			return -EACCES;
 		verdict->upcall = true;
-		verdict->code = entry->code;
 		verdict->arg = entry->arg;
 		verdict->how = entry->how;
 		raise = entry->raise;
@@ -447,6 +451,7 @@ int avm_view_mmap(struct file *file, struct vm_area_struct *vma)
 		return -ENOMEM;
 	refcount_set(&view->refs, 1);
 	view->space = space;
+	mutex_init(&view->trap_lock);
 	view->initial = avm_vma_prot(vma);
 	view->forbidden = AVM_PROT_RWX & ~view->initial;
 	if (READ_ONCE(space->map2_task) == current)

@@ -1424,16 +1424,18 @@ TEST(a_trap_is_taken_away_by_entry_0_and_all_else_0)
 	arg.reserved = 1;
 	EXPECT_EQ(-EINVAL, call(space, AVM_IOC_TRAP, &arg));
 	arg.reserved = 0;
-	/* Not in parts, nor with more. */
-	EXPECT_EQ(-ENOENT, trap(space, VIEW, PAGE, NULL, 0));
-	EXPECT_EQ(-ENOENT, trap(space, VIEW, 5 * PAGE, NULL, 0));
-	EXPECT_EQ(-ENOENT, trap(space, VIEW + PAGE, 3 * PAGE, NULL, 0));
 	EXPECT_EQ(-ENOENT, trap(space, VIEW + 4 * PAGE, PAGE, NULL, 0));
 	EXPECT_EQ(1, wrong());
 	upcalls_made = 0;
 	EXPECT_EQ(0, call(space, AVM_IOC_TRAP, &arg));
 	EXPECT_EQ(-ENOENT, call(space, AVM_IOC_TRAP, &arg));
 	EXPECT_EQ(0, wrong());
+	/* In parts, and with more than there is. */
+	EXPECT_EQ(0, trap(space, VIEW, 4 * PAGE, upcall_entry, 0));
+	EXPECT_EQ(0, trap(space, VIEW + PAGE, PAGE, NULL, 0));
+	EXPECT_EQ(-ENOENT, trap(space, VIEW + PAGE, PAGE, NULL, 0));
+	EXPECT_EQ(0, trap(space, VIEW, 16 * PAGE, NULL, 0));
+	EXPECT_EQ(-ENOENT, trap(space, VIEW, 16 * PAGE, NULL, 0));
 }
 
 TEST(a_page_with_a_trap_is_EEXIST)

@@ -403,8 +403,14 @@ struct avm_stats {
  * The registration is one of pages of the view: it follows them in mremap(2),
  * covers every VMA of the view, and goes with the view. Other pages of the
  * view, and other views, may have registrations of their own; a page has one
- * at most. One is taken away by the same @addr and @length with @entry 0, and
- * all else 0.
+ * at most.
+ *
+ * With @entry 0, and @arg, @raise and @flags too, the pages of the range have
+ * no registration any more, whatever they had: all of one, parts of several.
+ * The range may have holes (which lose what their neighbours lose), and what is
+ * there besides views of this space is passed over. Another thread may be about to make an upcall, or to be in one,
+ * when the call returns: what @entry and @arg stand for has to be there until
+ * every thread that may have touched the pages has run in user mode since.
  *
  * An upcall is made for 64-bit user code alone. The access gets its SIGSEGV,
  * as if nothing had been registered (but the page raised, if that was asked
@@ -414,7 +420,7 @@ struct avm_stats {
  *  - it is in a restartable sequence: rseq_cs is not 0, or not readable;
  *  - shadow stacks are on;
  *  - the frame cannot be written to the stack, or AVM_TRAP_ONSTACK meets an
- *    alternate stack that is SS_AUTODISARM;
+ *    alternate stack that is SS_AUTODISARM or, in a nested upcall, full;
  *  - the protection allows reading and not executing, the page has been
  *    touched, and a fetch meets it; or the mapping as a whole forbids the
  *    access: these never reach avm;
@@ -426,7 +432,8 @@ struct avm_stats {
  * Errors besides the general ones: EEXIST when a page has a registration,
  * EFAULT when @entry is no user address, ENOSPC when the view has 4,096
  * registrations, ENOENT when there is none to take away. EACCES when the view
- * does not allow @raise.
+ * does not allow @raise. To take one away needs memory, and can fail with
+ * ENOMEM or ENOSPC, only where a part is cut out of its middle.
  */
 struct avm_trap {
 	__u32 size;
@@ -524,7 +531,8 @@ struct avm_trap_pass {
  * the access, and gets SIGSEGV with the address and access given, forced on
  * it as any fault's (a blocked or ignored SIGSEGV kills).
  *
- * Errors: EFAULT, ENOMEM; EOPNOTSUPP in a 32-bit program.
+ * Errors: EFAULT, ENOMEM; EOPNOTSUPP where no upcall is ever made: in 32-bit
+ * code, and with shadow stacks on.
  */
 #define AVM_IOC_TRAP_PASS	_IO(AVM_IOC_MAGIC, 0x8A)
 
