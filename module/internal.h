@@ -408,6 +408,7 @@ avm_trap_find(struct avm_view *view, pgoff_t pgoff)
 	if (!traps)
 		return NULL;
 	entry = traps->entries;
+	/* Pairs with traps_add(): entries below are complete. */
 	n = smp_load_acquire(&traps->n);
 	if (unlikely(n > 1)) {
 		i = avm_trap_position(traps, n, pgoff);

@@ -103,6 +103,7 @@ static void traps_add(struct avm_traps *traps,
 {
 	traps->entries[traps->n] = *entry;
 	traps->live++;
+	/* Pairs with avm_trap_find(). */
 	smp_store_release(&traps->n, traps->n + 1);
 }
 
