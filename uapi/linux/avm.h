@@ -408,9 +408,10 @@ struct avm_stats {
  * With @entry 0, and @arg, @raise and @flags too, the pages of the range have
  * no registration any more, whatever they had: all of one, parts of several.
  * The range may have holes (which lose what their neighbours lose), and what is
- * there besides views of this space is passed over. Another thread may be about to make an upcall, or to be in one,
- * when the call returns: what @entry and @arg stand for has to be there until
- * every thread that may have touched the pages has run in user mode since.
+ * there besides views of this space is passed over. When the call returns,
+ * another thread may be in an upcall, or about to make one: what @entry and @arg
+ * stand for has to be there until every thread that may have touched the pages
+ * has run in user mode since.
  *
  * An upcall is made for 64-bit user code alone. The access gets its SIGSEGV,
  * as if nothing had been registered (but the page raised, if that was asked
