@@ -410,8 +410,10 @@ typedef int avm_trap_fn(const struct avm_trap_info *info, void *arg);
  * by SIGSEGV without a handler of that. With AVM_TRAP_ONSTACK handlers run on
  * the alternate stack of a thread that has set one by sigaltstack(2), without
  * SS_AUTODISARM; for each level of nesting it must hold, beside what @fn needs,
- * 2 KiB (4 KiB with AVX-512; 256 bytes with AVM_TRAP_NOVECTOR). Without it they
- * run on the thread's own stack, below what the interrupted code uses.
+ * 2 KiB (4 KiB with AVX-512; 256 bytes with AVM_TRAP_NOVECTOR), and, as for
+ * signal handlers, only a guard page below it stops those that outgrow it.
+ * Without it they run on the thread's own stack, below what the interrupted
+ * code uses.
  *
  * Without a space the range is one of addresses, whatever is mapped there: all
  * or part of a view, several of them, or memory that mprotect(2) protects;

@@ -52,8 +52,8 @@ static __always_inline unsigned long stack_for(unsigned long sp,
 		if (!on_sig_stack(sp))
 			return (current->sas_ss_sp + current->sas_ss_size) &
 				~15ul;
-		/* Nested so deep that it is full. */
-		if (sp - RED_ZONE - sizeof(struct avm_upcall) <
+		/* Nested so deep that it is full; its last byte is off it. */
+		if (sp - RED_ZONE - sizeof(struct avm_upcall) <=
 		    current->sas_ss_sp)
 			return 0;
 	}

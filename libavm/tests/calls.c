@@ -7,6 +7,9 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
 
 #include "tap.h"
 
@@ -40,6 +43,7 @@ static struct {
 	int error;			/* fail with it, when not 0 */
 	bool answer;			/* write @out to the caller */
 	void *map;
+	void (*during)(void);		/* called, when not NULL, in a call */
 } sys;
 
 static void expect(int ret, int error)
@@ -85,6 +89,8 @@ int __wrap_avm_sys_ioctl(int fd, unsigned long command, void *arg)
 		sys.range = *(struct avm_range *)(uintptr_t)sys.in.batch.ranges;
 	if (sys.answer)
 		memcpy(arg, &sys.out, size);
+	if (sys.during)
+		sys.during();
 	return sys_ioctl_result(fd, command, (uintptr_t)arg);
 }
 
@@ -514,6 +520,186 @@ static void test_stats(void)
 	CHECK_EQ(avm_stats(SPACE, &st), -EBADF);
 }
 
+static int never_called(const struct avm_trap_info *info, void *arg)
+{
+	(void)info;
+	(void)arg;
+	abort();
+}
+
+static int trap_page(int space)
+{
+	return avm_trap(space, PAGE, AVM_PAGE_SIZE, never_called, NULL, 0);
+}
+
+static void test_trap_without_space(void)
+{
+	static const int spaces[] = {
+		-1, -EPERM, -ENODEV, -EMFILE, -4095, -4097, INT_MIN,
+	};
+
+	expect(0, 0);
+	for (size_t i = 0; i < ARRAY_SIZE(spaces); i++)
+		CHECK_EQ(trap_page(spaces[i]), -EINVAL);
+	CHECK_EQ(avm_untrap(PAGE), -ENOENT);
+	CHECK_EQ(trap_page(AVM_NO_SPACE), 0);
+	CHECK_EQ(avm_untrap(PAGE), 0);
+	CHECK_EQ(sys.calls, 0);
+}
+
+/* What the kernel may answer to avm_untrap(), and whether that has worked then. */
+static void test_untrap_errors(void)
+{
+	static const int harmless[] = { 0, ENOENT, EBADF, ENOTTY };
+	static const int errors[] = { ENOMEM, ENOSPC, EINTR };
+
+	for (size_t i = 0; i < ARRAY_SIZE(harmless); i++) {
+		expect(0, 0);
+		CHECK_EQ(trap_page(SPACE), 0);
+		expect(0, harmless[i]);
+		CHECK_EQ(avm_untrap(PAGE), 0);
+		CHECK_EQ(sys.calls, 1);
+		CHECK_EQ(avm_untrap(PAGE), -ENOENT);
+	}
+	expect(0, 0);
+	CHECK_EQ(trap_page(SPACE), 0);
+	for (size_t i = 0; i < ARRAY_SIZE(errors); i++) {
+		expect(0, errors[i]);
+		CHECK_EQ(avm_untrap(PAGE), -errors[i]);
+		CHECK_EQ(trap_page(SPACE), -EEXIST);
+	}
+	expect(0, 0);
+	CHECK_EQ(avm_untrap(PAGE), 0);
+}
+
+/* A fork in the middle of a call, and what the child makes of it. */
+static volatile bool is_child;
+static volatile int child_status;
+
+static void *traps_elsewhere(void *arg)
+{
+	CHECK_EQ(avm_trap(AVM_NO_SPACE, arg, AVM_PAGE_SIZE, never_called, NULL, 0), 0);
+	CHECK_EQ(avm_untrap(arg), 0);
+	return NULL;
+}
+
+/* In a child: handlers come and go, in this thread and in another. */
+static void child_changes(void)
+{
+	pthread_t thread;
+	char *elsewhere = (char *)PAGE + 16 * AVM_PAGE_SIZE;
+
+	expect(0, 0);
+	traps_elsewhere(elsewhere);
+	REQUIRE(!pthread_create(&thread, NULL, traps_elsewhere, elsewhere));
+	pthread_join(thread, NULL);
+	CHECK_EQ(trap_page(SPACE), 0);
+	CHECK_EQ(avm_untrap(PAGE), 0);
+}
+
+static void fork_here(void)
+{
+	pid_t pid = fork();
+	int status = -1;
+
+	if (pid == 0) {
+		is_child = true;
+		tap_bad = false;
+		alarm(20);
+		return;
+	}
+	waitpid(pid, &status, 0);
+	child_status = status;
+}
+
+static void forks(int sig)
+{
+	(void)sig;
+	fork_here();
+}
+
+static void raise_here(void)
+{
+	raise(SIGUSR1);
+}
+
+/* The child is through with the call that was interrupted. */
+static void child_ends(void)
+{
+	if (!is_child)
+		return;
+	child_changes();
+	fflush(stdout);
+	_exit(tap_bad);
+}
+
+/* The lock is held then, by the very thread that forks. */
+static void test_fork_in_signal(void)
+{
+	struct sigaction action = { .sa_handler = forks };
+
+	REQUIRE(sigaction(SIGUSR1, &action, NULL) == 0);
+	fflush(stdout);
+	expect(0, 0);
+	sys.during = raise_here;
+	child_status = -1;
+	CHECK_EQ(trap_page(SPACE), 0);
+	if (is_child) {
+		sys.during = NULL;
+		CHECK_EQ(avm_untrap(PAGE), 0);
+	}
+	child_ends();
+	CHECK_EQ(child_status, 0);
+	child_status = -1;
+	CHECK_EQ(avm_untrap(PAGE), 0);
+	child_ends();
+	CHECK_EQ(child_status, 0);
+	child_changes();
+}
+
+static void *traps_page(void *arg)
+{
+	(void)arg;
+	CHECK_EQ(trap_page(SPACE), 0);
+	return NULL;
+}
+
+static atomic_int step;
+
+static void wait_in_call(void)
+{
+	atomic_store(&step, 1);
+	while (atomic_load(&step) != 2)
+		sched_yield();
+}
+
+/* The lock is held by a thread that goes on after the fork, and not in the child. */
+static void test_fork_beside(void)
+{
+	pthread_t thread;
+
+	fflush(stdout);
+	expect(0, 0);
+	sys.during = wait_in_call;
+	REQUIRE(!pthread_create(&thread, NULL, traps_page, NULL));
+	while (atomic_load(&step) != 1)
+		sched_yield();
+	child_status = -1;
+	fork_here();
+	if (is_child) {
+		/* The table had it, and the kernel knows nothing of the child. */
+		expect(0, ENOENT);
+		CHECK_EQ(avm_untrap(PAGE), 0);
+	}
+	child_ends();
+	CHECK_EQ(child_status, 0);
+	sys.during = NULL;
+	atomic_store(&step, 2);
+	pthread_join(thread, NULL);
+	CHECK_EQ(avm_untrap(PAGE), 0);
+	child_changes();
+}
+
 static void test_strerror(void)
 {
 	static const int documented[] = {
@@ -564,6 +750,10 @@ static const struct tap_test tests[] = {
 	TEST(test_scan, "avm_scan"),
 	TEST(test_map2, "avm_map2"),
 	TEST(test_stats, "avm_stats"),
+	TEST(test_trap_without_space, "avm_trap: any negative space but one is -EINVAL"),
+	TEST(test_untrap_errors, "avm_untrap: which answers of the kernel are errors"),
+	TEST(test_fork_in_signal, "fork in a signal handler within avm_trap and avm_untrap"),
+	TEST(test_fork_beside, "fork while another thread is in avm_trap"),
 	TEST(test_strerror, "avm_strerror: says what to do, takes any int"),
 	TEST(test_version, "avm_version is VERSION"),
 };

@@ -291,6 +291,34 @@ static void leave_previous(void)
 	CHECK(!blocked(SIGUSR2));
 }
 
+/* A call through NULL that the handler of page 0 does not want. */
+static volatile int passes;
+
+static int count_pass(const struct avm_trap_info *info, void *arg)
+{
+	(void)info;
+	(void)arg;
+	passes++;
+	return AVM_TRAP_PASS;
+}
+
+static void null_to_previous(void)
+{
+	void (*volatile none)(void) = NULL;
+	volatile int jumps = 0;
+
+	install(NULL, old_leaves, 0);
+	CHECK_EQ(avm_trap(AVM_NO_SPACE, NULL, AVM_PAGE_SIZE, count_pass, NULL, 0), 0);
+	for (volatile int i = 0; i < 3; i++) {
+		if (sigsetjmp(way_out, 1) == 0)
+			none();
+		else
+			jumps++;
+	}
+	CHECK_EQ(jumps, 3);
+	CHECK_EQ(passes, 3);
+}
+
 /* Unregistered: what was a trap is a fault like any other. */
 static void untrapped_default(void)
 {
@@ -307,6 +335,8 @@ static void refused_installs_nothing(void)
 	struct sigaction now;
 
 	CHECK_EQ(avm_trap(AVM_NO_SPACE, (void *)1, AVM_PAGE_SIZE, pass, NULL, 0), -EINVAL);
+	CHECK_EQ(avm_trap(-1, (void *)4096, AVM_PAGE_SIZE, pass, NULL, 0), -EINVAL);
+	CHECK_EQ(avm_trap(-ENODEV, (void *)4096, AVM_PAGE_SIZE, pass, NULL, 0), -EINVAL);
 	CHECK_EQ(avm_untrap((void *)4096), -ENOENT);
 	CHECK_EQ(sigaction(SIGSEGV, NULL, &now), 0);
 	CHECK(now.sa_handler == SIG_DFL);
@@ -389,6 +419,11 @@ static void test_leave_previous(void)
 	CHECK_CHILD_PASSES(leave_previous);
 }
 
+static void test_null(void)
+{
+	CHECK_CHILD_PASSES(null_to_previous);
+}
+
 static void test_refused(void)
 {
 	CHECK_CHILD_PASSES(refused_installs_nothing);
@@ -407,6 +442,7 @@ static const struct tap_test tests[] = {
 	TEST(test_ignored, "SIG_IGN: a fault dies, a signal that was sent is ignored"),
 	TEST(test_reset_handler, "SA_RESETHAND: the previous handler once, then death"),
 	TEST(test_leave_previous, "siglongjmp out of the previous handler"),
+	TEST(test_null, "a call through NULL: asked, and to the previous handler"),
 };
 
 int main(void)

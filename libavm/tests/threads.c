@@ -6,6 +6,7 @@
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdatomic.h>
+#include <sys/time.h>
 
 #include "tap.h"
 
@@ -206,11 +207,83 @@ static void test_fork(void)
 	free_pages(base, 400);
 }
 
+#define FORKS	50
+
+/* What the handler of the timer has done; in a child, that it is one. */
+static volatile sig_atomic_t forks_made, forks_failed, is_child;
+
+static void forks(int sig)
+{
+	int saved = errno, status = -1;
+	pid_t pid = fork();
+
+	(void)sig;
+	if (pid == 0) {
+		is_child = true;
+		alarm(20);
+	} else {
+		while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
+			;
+		forks_failed += status != 0;
+		forks_made++;
+	}
+	errno = saved;
+}
+
+/* By the time that this thread runs, so that it is in the midst of something. */
+static void set_timer(long microseconds)
+{
+	struct itimerval timer = {
+		.it_value.tv_usec = microseconds,
+		.it_interval.tv_usec = microseconds,
+	};
+
+	setitimer(ITIMER_VIRTUAL, &timer, NULL);
+}
+
+/*
+ * A signal handler that forks, wherever avm_trap() and avm_untrap() are just
+ * then. The child goes on with that call, and finds all as it should be.
+ */
+static void test_fork_in_signal(void)
+{
+	struct sigaction action = { .sa_handler = forks };
+	unsigned char *base = pages(400, PROT_NONE), *p = base + AVM_PAGE_SIZE;
+
+	forked_calls = 0;
+	forked_page = pages(1, PROT_NONE);
+	forked_other = pages(1, PROT_NONE);
+	changes_failed = 0;
+	for (int i = 0; i < 200; i++)
+		REQUIRE(avm_trap(AVM_NO_SPACE, base + 2 * i * AVM_PAGE_SIZE, AVM_PAGE_SIZE,
+				 stranger, NULL, 0) == 0);
+	REQUIRE(avm_trap(AVM_NO_SPACE, forked_page, AVM_PAGE_SIZE, opens,
+			 &forked_calls, 0) == 0);
+	REQUIRE(sigaction(SIGVTALRM, &action, NULL) == 0);
+	set_timer(1000);
+	while (forks_made < FORKS && !is_child) {
+		changes_failed += avm_trap(AVM_NO_SPACE, p, AVM_PAGE_SIZE, stranger, NULL, 0) != 0;
+		changes_failed += avm_untrap(p) != 0;
+	}
+	set_timer(0);
+	CHECK_EQ(changes_failed, 0);
+	child();
+	if (is_child) {
+		fflush(stdout);
+		_exit(tap_bad);
+	}
+	CHECK_EQ(forks_failed, 0);
+	for (int i = 0; i < 200; i++)
+		CHECK_EQ(avm_untrap(base + 2 * i * AVM_PAGE_SIZE), 0);
+	free_pages(base, 400);
+}
+
 static const struct tap_test tests[] = {
 	TEST(test_traps, "4 threads trap while another changes the table"),
 	TEST(test_jumps, "the same, half of them leave by siglongjmp"),
 	TEST(test_two_changers, "two threads change the table"),
 	TEST(test_fork, "fork while the table changes: the child's is whole"),
+	TEST(test_fork_in_signal, "fork in a signal handler while the same thread changes it"),
 };
 
 int main(void)

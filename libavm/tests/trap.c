@@ -4,6 +4,7 @@
  * in which context.
  */
 #include <errno.h>
+#include <limits.h>
 #include <setjmp.h>
 
 #include "tap.h"
@@ -356,6 +357,29 @@ static void test_mask(void)
 	free_pages(p, 1);
 }
 
+/* Nothing can be mapped there, so the handler leaves. */
+static void test_null(void)
+{
+	plain_fn *volatile none = NULL;
+	unsigned char *volatile at = NULL;
+
+	traps = 0;
+	REQUIRE(avm_trap(AVM_NO_SPACE, NULL, AVM_PAGE_SIZE, leave, &seen, 0) == 0);
+	/* The first trap there is, and another after those of other kinds. */
+	for (volatile int i = 0; i < 2; i++) {
+		if (sigsetjmp(way_out, 0) == 0)
+			none();
+		check_seen(NULL, AVM_PROT_EXEC, NULL, AVM_PAGE_SIZE, &seen);
+		if (sigsetjmp(way_out, 0) == 0)
+			store(at + 8, 1);
+		check_seen(at + 8, AVM_PROT_WRITE, NULL, AVM_PAGE_SIZE, &seen);
+		if (sigsetjmp(way_out, 0) == 0)
+			load(at);
+		check_seen(NULL, AVM_PROT_READ, NULL, AVM_PAGE_SIZE, &seen);
+	}
+	CHECK_EQ(avm_untrap(NULL), 0);
+}
+
 static void test_arguments(void)
 {
 	unsigned char *p = pages(8, PROT_NONE);
@@ -389,6 +413,28 @@ static void test_arguments(void)
 	CHECK_EQ(avm_untrap(p + 6 * page), 0);
 	CHECK_EQ(avm_untrap(p + 6 * page), -ENOENT);
 	free_pages(p, 8);
+}
+
+/* A descriptor that could not be had is no word for "without a space". */
+static void test_negative_spaces(void)
+{
+	unsigned char *p = pages(1, PROT_NONE);
+	int accepted = 0;
+
+	for (int space = -5000; space < 0; space++)
+		if (space != AVM_NO_SPACE)
+			accepted += avm_trap(space, p, AVM_PAGE_SIZE, open_page, NULL, 0) !=
+				    -EINVAL;
+	CHECK_EQ(accepted, 0);
+	CHECK_EQ(avm_trap(-1, p, AVM_PAGE_SIZE, open_page, NULL, 0), -EINVAL);
+	CHECK_EQ(avm_trap(-EPERM, p, AVM_PAGE_SIZE, open_page, NULL, 0), -EINVAL);
+	CHECK_EQ(avm_trap(INT_MIN, p, AVM_PAGE_SIZE, open_page, NULL, 0), -EINVAL);
+	CHECK_EQ(avm_trap(-1, p, AVM_PAGE_SIZE, open_page, NULL, AVM_TRAP_RAISE), -EINVAL);
+	CHECK_EQ(avm_untrap(p), -ENOENT);
+	/* This one is. */
+	CHECK_EQ(avm_trap(AVM_NO_SPACE, p, AVM_PAGE_SIZE, open_page, NULL, 0), 0);
+	CHECK_EQ(avm_untrap(p), 0);
+	free_pages(p, 1);
 }
 
 #define MANY	1000
@@ -472,6 +518,8 @@ static void test_across(void)
 
 static const struct tap_test tests[] = {
 	TEST(test_arguments, "registration: -EINVAL, -EEXIST, -ENOENT"),
+	TEST(test_negative_spaces, "a negative space: -EINVAL, but for AVM_NO_SPACE"),
+	TEST(test_null, "page 0: a call through NULL is trapped, and a write and a read"),
 	TEST(test_kinds, "read, write, fetch: kind, exact address, range, arg"),
 	TEST(test_unmapped, "nothing mapped: trapped as well"),
 	TEST(test_errno, "errno survives a handler's system calls"),
