@@ -87,16 +87,16 @@ static inline unsigned long table_version(void)
 }
 
 /*
- * The same, faster where it is at @hint still, as it is where no other handler
- * has come or gone since.
+ * The same where it is at @hint still, as it is where no other handler has come
+ * or gone since.
  */
 static inline bool find_near(uintptr_t addr, size_t hint, struct handler *h)
 {
 	unsigned long before;
 	const struct table *t = begin_read(&before);
 
-	return (hint < get(t->count) && take(&t->entries[hint], addr, h) &&
-		end_read(before)) || avm_table_find(addr, h);
+	return hint < get(t->count) && take(&t->entries[hint], addr, h) &&
+	       end_read(before);
 }
 
 /*

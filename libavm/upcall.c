@@ -28,6 +28,9 @@ extern const char avm_upcall_onstack[];
 int avm_upcall_dispatch(const struct avm_upcall *up);
 void avm_upcall_lost(const struct avm_upcall *up);
 
+/* Out of the way of the functions that every trap takes. */
+#define noinline	__attribute__((noinline))
+
 /* How avm_call_vector() saves: by FXSAVE, XSAVE or XSAVEC. */
 enum { BY_FXSAVE, BY_XSAVE, BY_XSAVEC };
 unsigned int avm_vector_how = BY_FXSAVE;
@@ -133,27 +136,48 @@ static int no_handler(const struct avm_upcall *up)
 }
 
 /*
+ * The handler has passed. Where the range was taken away meanwhile, the kernel
+ * does all that is left, and the descriptor may be closed.
+ */
+static noinline int passed_by(const struct avm_upcall *up)
+{
+	struct handler h;
+
+	return avm_table_find(up->addr, &h) ? pass(up) : -1;
+}
+
+static inline int dispatch_to(const struct handler *h,
+			      const struct avm_upcall *up)
+{
+	return call_handler(h, (void *)up->addr, up->access, false) ?
+		       -1 : passed_by(up);
+}
+
+static noinline int dispatch_far(const struct avm_upcall *up)
+{
+	struct handler h;
+
+	return avm_table_find(up->addr, &h) ? dispatch_to(&h, up) :
+					      no_handler(up);
+}
+
+/*
  * Return: negative to resume the access; else the access is none of the
  * handler's business, and this is the descriptor to say so on.
  */
 int avm_upcall_dispatch(const struct avm_upcall *up)
 {
-	int *error = &errno, saved = *error;
-	struct handler h;
-	bool resume;
+	/* Asked for first: no other call is then between the table and @fn. */
+	int *error = &errno, saved = *error, ret;
+	struct handler h;	/* in registers, as nobody takes its address */
 
 	avm_passed.sp = 0;
-	if (!find_near(up->addr, UPCALL_HINT(up->arg), &h))
-		return no_handler(up);
-	resume = call_handler(&h, (void *)up->addr, up->access, false);
+	if (find_near(up->addr, UPCALL_HINT(up->arg), &h))
+		ret = dispatch_to(&h, up);
+	else
+		ret = dispatch_far(up);
 	*error = saved;
-	/*
-	 * Where the range was taken away meanwhile, the kernel does all that is
-	 * left, and the descriptor may be closed.
-	 */
-	if (resume || !avm_table_find(up->addr, &h))
-		return -1;
-	return pass(up);
+	return ret;
 }
 
 /*
