@@ -75,12 +75,14 @@ static void retire(struct avm_traps *traps)
 
 /*
  * Slow down who replaces arrays faster than they can be freed: one by one, in
- * any order, 4,096 registrations retire 400 MB. No lock is held.
+ * any order, 4,096 registrations retire 400 MB. No lock is held. It is not
+ * enough to wait until they could be freed, for then the next to come would
+ * find as many.
  */
 static void retire_wait(void)
 {
 	if (atomic_long_read(&retired) > MAX_RETIRED)
-		synchronize_rcu();
+		rcu_barrier();
 }
 
 static struct avm_traps *traps_new(unsigned int live)
@@ -361,10 +363,11 @@ static int trap_remove_in(struct vm_area_struct *vma, unsigned long addr,
 }
 
 /* Whatever the range is now: there may be holes, and more than one view. */
-static int trap_remove(struct avm_space *space, unsigned long addr,
+static int trap_remove(struct avm_space *space, unsigned long start,
 		       unsigned long end)
 {
 	struct vm_area_struct *vma;
+	unsigned long addr = start;
 	bool found = false;
 	int ret, err;
 
@@ -373,7 +376,7 @@ static int trap_remove(struct avm_space *space, unsigned long addr,
 		if (!vma || vma->vm_start >= end)
 			break;
 		if (avm_view_usable(vma, space, &err) || err == -EBUSY) {
-			ret = trap_remove_in(vma, addr, end);
+			ret = trap_remove_in(vma, start, end);
 			if (ret < 0)
 				return ret;
 			found |= ret;

@@ -434,7 +434,8 @@ struct avm_stats {
  * EFAULT when @entry is no user address, ENOSPC when the view has 4,096
  * registrations, ENOENT when there is none to take away. EACCES when the view
  * does not allow @raise. To take one away needs memory, and can fail with
- * ENOMEM or ENOSPC, only where a part is cut out of its middle.
+ * ENOMEM or ENOSPC, only where a part is cut out of its middle; others in the
+ * range may then be gone, as they may after EINTR.
  */
 struct avm_trap {
 	__u32 size;
