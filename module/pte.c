@@ -321,16 +321,15 @@ static __always_inline void change_all(struct avm_step *step,
 {
 	pteval_t want = pgprot_val(step->view->pgprot[prot]) &
 			(_PAGE_RW | _PAGE_NX);
-	/* Flags that a PTE has which differs from @want by w alone. */
-	pteval_t writable = want | _PAGE_RW | _PAGE_PRESENT;
+	/* Flags of a PTE that has w, to be taken away, and else what it is to have. */
+	const pteval_t mask = _PAGE_RW | _PAGE_NX | _PAGE_PRESENT;
+	pteval_t writable = want & _PAGE_RW ? ~mask : want | _PAGE_RW | _PAGE_PRESENT;
 	pte_t *ptep = step->pte + first, *last = ptep + n, old;
 	bool absent = false;
 
 	for (; ptep != last; ptep++) {
 		old = ptep_get(ptep);
-		if (!(want & _PAGE_RW) &&
-		    (bits_of(old) & (_PAGE_RW | _PAGE_NX | _PAGE_PRESENT)) ==
-		    writable) {
+		if ((bits_of(old) & mask) == writable) {
 			while (!exchange(ptep, &old, pte_wrprotect(old)))
 				;
 			note(edits, old);
