@@ -21,10 +21,11 @@
 #include "internal.h"
 #include "pte.h"
 
-/* The kernel's copy of the answer, and what fits. */
-#define COPY_BYTES	PAGE_SIZE
-#define COPY_BITS	(COPY_BYTES * 8)
-#define COPY_SPANS	(COPY_BYTES / sizeof(struct avm_span))
+/*
+ * Bytes of the kernel's copy of the answer, at most. It is no larger than it
+ * has to be: most kernels clear what they allocate.
+ */
+#define COPY_MOST	PAGE_SIZE
 
 /* Without an answer, bytes that are scanned without giving mmap_lock up. */
 #define SLICE		SZ_1G
@@ -35,6 +36,7 @@ struct scan {
 	struct avm_match how;
 	struct avm_tlb tlb;
 	void *copy;
+	size_t copy_bytes;
 	unsigned long start;	/* of the window */
 	unsigned long pages;	/* that matched in it */
 	u64 spans;		/* in the copy, the last of which may grow */
@@ -238,13 +240,19 @@ static void __user *answer_place(struct scan *s, unsigned long end,
 		sizeof(struct avm_span);
 }
 
+/* Spans that fit in the copy. */
+static u64 copy_spans(const struct scan *s)
+{
+	return s->copy_bytes / sizeof(struct avm_span);
+}
+
 static unsigned long window_end(struct scan *s)
 {
 	unsigned long left = s->arg->addr + s->arg->length - s->start;
 	unsigned long most = SLICE;
 
 	if (s->arg->flags & AVM_SCAN_BITMAP)
-		most = COPY_BITS << PAGE_SHIFT;
+		most = (unsigned long)s->copy_bytes * 8 << PAGE_SHIFT;
 	return s->start + min(left, most);
 }
 
@@ -252,7 +260,7 @@ static unsigned long window_end(struct scan *s)
  * A span that ends where the window begins may grow in it: it is taken into
  * the copy and written again.
  */
-static void window_begin(struct scan *s)
+static void window_begin(struct scan *s, unsigned long end)
 {
 	struct avm_span *copy = s->copy, *span;
 	u64 room;
@@ -269,17 +277,17 @@ static void window_begin(struct scan *s)
 		s->arg->out_spans + s->again;
 	s->pages = 0;
 	s->spans = s->again;
-	s->room = min_t(u64, COPY_SPANS, room);
+	s->room = min_t(u64, copy_spans(s), room);
 	s->full = false;
 	if (s->arg->flags & AVM_SCAN_BITMAP)
-		memset(s->copy, 0, COPY_BYTES);
+		memset(s->copy, 0, answer_size(s, end));
 }
 
 /* Whether nothing comes after this window, which ended at @addr. */
 static bool is_last(const struct scan *s, unsigned long addr)
 {
 	/* Full for good only when the user's buffer is. */
-	if (s->full && s->room < COPY_SPANS)
+	if (s->full && s->room < copy_spans(s))
 		return true;
 	return addr == s->arg->addr + s->arg->length;
 }
@@ -293,7 +301,7 @@ static int do_window(struct scan *s)
 	bool last;
 	int err;
 
-	window_begin(s);
+	window_begin(s, end);
 	if (s->copy) {
 		place = answer_place(s, end, &size);
 		keep = s->again * sizeof(struct avm_span);
@@ -364,6 +372,21 @@ static int check(struct avm_space *space, const struct avm_scan *arg)
 	return err;
 }
 
+/*
+ * Room for the whole answer, if that is small. One span more than the user has
+ * room for, so that a full copy does not look like a full buffer.
+ */
+static size_t copy_size(const struct avm_scan *arg)
+{
+	const u64 most = COPY_MOST / sizeof(struct avm_span);
+	u64 spans = arg->buffer_size / sizeof(struct avm_span);
+
+	if (arg->flags & AVM_SCAN_RANGES)
+		return min(spans + 1, most) * sizeof(struct avm_span);
+	return min_t(u64, DIV_ROUND_UP(arg->length >> PAGE_SHIFT, 64) * 8,
+		     COPY_MOST);
+}
+
 /**
  * avm_scan() - AVM_IOC_SCAN
  * @space: the space
@@ -387,7 +410,8 @@ int avm_scan(struct avm_space *space, struct avm_scan *arg)
 	if (err)
 		return err;
 	if (arg->buffer_size) {
-		s.copy = kmalloc(COPY_BYTES, AVM_GFP_TEMPORARY);
+		s.copy_bytes = copy_size(arg);
+		s.copy = kmalloc(s.copy_bytes, AVM_GFP_TEMPORARY);
 		if (!s.copy)
 			return -ENOMEM;
 	}
