@@ -35,10 +35,10 @@
  * errors that <linux/avm.h> lists for every call are not repeated below.
  *
  * Context: unless it is said otherwise, a function is one system call, keeps
- * nothing in memory, and may be called from
- * any thread, from a trap handler and from a signal handler. The library
- * starts no thread and has no state but what belongs to traps: the table of
- * their handlers, and the SIGSEGV handler that was there before its own.
+ * nothing in memory, and may be called from any thread, from a trap handler and
+ * from a signal handler. The library starts no thread and has no state but what
+ * belongs to traps: the table of their handlers, and the SIGSEGV handler that
+ * was there before its own.
  *
  * The structures that the caller hands in have the sizes of this header. If
  * one of them grows, the function that takes it gets a new symbol version,
@@ -367,8 +367,8 @@ struct avm_trap_info {
  * make accesses that are denied, take signals, call any function of this
  * library, and leave by longjmp(3), siglongjmp(3) or a C++ exception (the
  * interrupted code then needs -fnon-call-exceptions; as after a signal handler,
- * rounding modes and the like are then those of the handler). It is called the same
- * way by an upcall and by a signal, which is what an upcall falls back to.
+ * rounding modes and the like are then those of the handler). It is called the
+ * same way by an upcall and by a signal, which is what an upcall falls back to.
  *
  * Return: AVM_TRAP_RETRY or AVM_TRAP_PASS.
  */

@@ -25,22 +25,6 @@ void *avm_sys_pages(size_t length);
 
 /* signal.c: receive them as SIGSEGV. Once a process. */
 int avm_signal_install(void);
-/*
- * An access that a handler, called by an upcall, has just passed in this
- * thread: it is not to be asked again by the SIGSEGV that follows, unless
- * somebody has registered meanwhile. Another SIGSEGV handler may take that, and
- * then this stays until the next upcall; so it has to be the same access to the
- * last detail. (Initial-exec: without a call that may allocate.)
- */
-struct passed {
-	uint64_t ip;
-	uint64_t sp;		/* 0: none */
-	uint64_t addr;
-	unsigned long version;
-};
-
-extern __thread struct passed avm_passed
-	__attribute__((tls_model("initial-exec"), visibility("hidden")));
 /* End the program as by a fault at @addr. */
 void avm_signal_die(uintptr_t addr);
 

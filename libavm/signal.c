@@ -106,16 +106,13 @@ static void give_on(int sig, siginfo_t *info, void *context)
 	}
 }
 
-__thread struct passed avm_passed;
+__thread struct seen avm_passed;
 
 static bool was_passed(const siginfo_t *info, const ucontext_t *context)
 {
 	const greg_t *regs = context->uc_mcontext.gregs;
-	const struct passed *p = &avm_passed;
-	bool same = p->sp && p->sp == (uint64_t)regs[REG_RSP] &&
-		    p->ip == (uint64_t)regs[REG_RIP] &&
-		    p->addr == (uintptr_t)info->si_addr &&
-		    p->version == table_version();
+	bool same = seen_is(&avm_passed, regs[REG_RIP], regs[REG_RSP],
+			    (uintptr_t)info->si_addr);
 
 	avm_passed.sp = 0;
 	return same;
@@ -174,7 +171,6 @@ int avm_signal_install(void)
 		.sa_sigaction = on_signal,
 		.sa_flags = SA_SIGINFO | SA_NODEFER | SA_ONSTACK | SA_RESTART,
 	};
-
 	struct sigaction old;
 
 	/*

@@ -99,6 +99,39 @@ static inline bool find_near(uintptr_t addr, size_t hint, struct handler *h)
 	       end_read(before);
 }
 
+/* An access, to be known again: the same, with the same handlers in the table. */
+struct seen {
+	uint64_t ip;
+	uint64_t sp;		/* 0: none */
+	uint64_t addr;
+	unsigned long version;
+};
+
+static inline void seen_set(struct seen *seen, const struct avm_upcall *up)
+{
+	seen->ip = up->ip;
+	seen->sp = up->sp;
+	seen->addr = up->addr;
+	seen->version = table_version();
+}
+
+static inline bool seen_is(const struct seen *seen, uint64_t ip, uint64_t sp,
+			   uint64_t addr)
+{
+	return seen->sp && seen->sp == sp && seen->ip == ip &&
+	       seen->addr == addr && seen->version == table_version();
+}
+
+/*
+ * What a handler, called by an upcall, has just passed in this thread: it is
+ * not to be asked again by the SIGSEGV that follows. Another SIGSEGV handler
+ * may take that, and then this stays until the next upcall; so it has to be the
+ * same access to the last detail. (Initial-exec: without a call that may
+ * allocate.)
+ */
+extern __thread struct seen avm_passed
+	__attribute__((tls_model("initial-exec"), visibility("hidden")));
+
 /*
  * Call a handler; may never return. @saved: the x87 and vector registers of the
  * interrupted code are. Returns whether the access is to be resumed.

@@ -2,10 +2,9 @@
 /*
  * libavm: TRAP: which handler an address belongs to.
  *
- * Owns the table of handlers. Knows nothing of how
- * a denied access gets here: that is the business of upcall.c and signal.c,
- * and the caller of avm_trap_dispatch() sees to whatever has to follow an
- * access nobody takes.
+ * Owns the table of handlers. Knows nothing of how a denied access gets here,
+ * nor of what has to follow one that nobody takes: that is the business of
+ * upcall.c and signal.c.
  *
  * The table is read at any moment: in a signal handler, nested, in a thread
  * that is just changing the table itself, by handlers that never return. So

@@ -98,25 +98,17 @@ int avm_upcall_register(const struct avm_trap *trap, int space, size_t hint)
 /* Pass the access; the descriptor tells the kernel. */
 static int pass(const struct avm_upcall *up)
 {
-	avm_passed.ip = up->ip;
-	avm_passed.sp = up->sp;
-	avm_passed.addr = up->addr;
-	avm_passed.version = table_version();
+	seen_set(&avm_passed, up);
 	return UPCALL_SPACE(up->arg);
 }
 
 /* The access of this thread that found no handler last. */
-static __thread struct {
-	uint64_t ip;
-	uint64_t addr;
-	unsigned long version;
-} missed __attribute__((tls_model("initial-exec")));
+static __thread struct seen missed __attribute__((tls_model("initial-exec")));
 
 /* Whether this one did before, and the table is the same. */
 static bool missed_again(const struct avm_upcall *up)
 {
-	return missed.addr == up->addr && missed.ip == up->ip &&
-	       missed.version == table_version();
+	return seen_is(&missed, up->ip, up->sp, up->addr);
 }
 
 /*
@@ -129,9 +121,7 @@ static int no_handler(const struct avm_upcall *up)
 {
 	if (missed_again(up))
 		return pass(up);
-	missed.addr = up->addr;
-	missed.ip = up->ip;
-	missed.version = table_version();
+	seen_set(&missed, up);
 	return -1;
 }
 

@@ -321,7 +321,10 @@ static __always_inline void change_all(struct avm_step *step,
 {
 	pteval_t want = pgprot_val(step->view->pgprot[prot]) &
 			(_PAGE_RW | _PAGE_NX);
-	/* Flags of a PTE that has w, to be taken away, and else what it is to have. */
+	/*
+	 * Flags of a PTE from which only w is to be taken; where w is wanted,
+	 * what no PTE can be.
+	 */
 	const pteval_t mask = _PAGE_RW | _PAGE_NX | _PAGE_PRESENT;
 	pteval_t writable = want & _PAGE_RW ? ~mask : want | _PAGE_RW | _PAGE_PRESENT;
 	pte_t *ptep = step->pte + first, *last = ptep + n, old;

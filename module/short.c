@@ -81,6 +81,7 @@ static __always_inline bool find_target(struct avm_space *space,
 {
 	struct avm_view *view;
 
+	i_mmap_assert_locked(&space->mapping);
 	t->vma = find_near(&space->mapping, addr);
 	if (!t->vma || t->vma->vm_flags & VM_UFFD_WP ||
 	    mm_has_notifiers(t->vma->vm_mm))

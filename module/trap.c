@@ -264,11 +264,6 @@ static int delete(struct avm_view *view, const struct window *w)
 	return found;
 }
 
-static int view_lock(struct avm_view *view)
-{
-	return mutex_lock_killable(&view->trap_lock) ? -EINTR : 0;
-}
-
 /* The view that has all of a range, its pages in a row. */
 static int find_view(struct avm_space *space, unsigned long addr,
 		     unsigned long end, u8 raise, struct avm_view **view,
@@ -330,7 +325,7 @@ static int trap_add(struct avm_space *space, const struct avm_trap *arg)
 	if (err)
 		return err;
 	entry.end = entry.first + (arg->length >> PAGE_SHIFT);
-	err = view_lock(view);
+	err = mutex_lock_killable(&view->trap_lock);
 	if (err)
 		return err;
 	err = insert(view, &entry);
@@ -354,7 +349,7 @@ static int trap_remove_in(struct vm_area_struct *vma, unsigned long addr,
 	};
 	int ret;
 
-	ret = view_lock(view);
+	ret = mutex_lock_killable(&view->trap_lock);
 	if (ret)
 		return ret;
 	ret = delete(view, &w);

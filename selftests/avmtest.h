@@ -218,6 +218,26 @@ static inline void denied_setup(void)
 	must(!sigaction(SIGSEGV, &sa, NULL) && !sigaction(SIGBUS, &sa, NULL));
 }
 
+/* What a program may have done with SIGSEGV. */
+static inline void ignore_segv(void)
+{
+	signal(SIGSEGV, SIG_IGN);
+}
+
+static inline void default_segv(void)
+{
+	signal(SIGSEGV, SIG_DFL);
+}
+
+static inline void block_segv(void)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGSEGV);
+	sigprocmask(SIG_BLOCK, &set, NULL);
+}
+
 /* 0 when the read went through, or the signal. */
 static inline int try_read(const volatile void *addr)
 {

@@ -19,13 +19,11 @@
 #include <sys/wait.h>
 #include <time.h>
 
-#include "avmtest.h"
+#include "cgroup.h"
 #include "kselftest_harness.h"
 
 #define NOBODY	65534
 #define LIMIT	16ul
-#define GROUP	"/sys/fs/cgroup/avmtest"
-
 /* What the group had seen before: it outlives a test. */
 static long group_kills, group_hits, group_before;
 
@@ -393,30 +391,6 @@ TEST(a_limit_is_whole_pages)
 	EXPECT_EQ(3, touch(view_new(create(8), 0, 8, RW), 8));
 }
 
-static void put(const char *file, const char *text)
-{
-	int fd = open(file, O_WRONLY);
-
-	must(fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text));
-	close(fd);
-}
-
-/* A number from a file: the first, or the one after @key. */
-static long get(const char *file, const char *key)
-{
-	char text[8192] = "", *at = text;
-	int fd = open(file, O_RDONLY);
-
-	must(fd >= 0 && read(fd, text, sizeof(text) - 1) > 0);
-	close(fd);
-	if (key) {
-		at = strstr(text, key);
-		must(at);
-		at += strlen(key);
-	}
-	return strtol(at, NULL, 10);
-}
-
 /*
  * One group for all tests: to make the first one and to remove the last one
  * patches the kernel's code, which QEMU does not always survive.
@@ -431,25 +405,6 @@ static void group_make(void)
 	group_kills = get(GROUP "/memory.events", "oom_kill ");
 	group_hits = get(GROUP "/memory.events", "max ");
 	group_before = get(GROUP "/memory.current", NULL);
-}
-
-/*
- * In the group, with all of the program's own memory in place, so that what
- * hits the limit is avm's. (A page of the program's own would be a reason to
- * kill it.) @room is what the group may take on top.
- */
-static void group_enter(unsigned long room)
-{
-	volatile char stack[64 * 1024];
-	char text[32];
-	unsigned int i;
-
-	for (i = 0; i < sizeof(stack); i += 1024)
-		stack[i] = 1;
-	put(GROUP "/cgroup.procs", "0");
-	must(!mlockall(MCL_CURRENT | MCL_FUTURE));
-	snprintf(text, sizeof(text), "%lu", get(GROUP "/memory.current", NULL) + room);
-	put(GROUP "/memory.max", text);
 }
 
 /* Runs in the group: how its end is told is the exit status. */

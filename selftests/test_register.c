@@ -8,7 +8,7 @@
  * The argument of each registration says what else belongs to it (its code,
  * whether it raises, its stack), so that a mixture of two shows.
  */
-#include "avmtest.h"
+#include "cgroup.h"
 
 #include <linux/userfaultfd.h>
 #include <pthread.h>
@@ -683,44 +683,6 @@ TEST_F(many, the_limit_is_the_views)
 
 /* Without memory. */
 
-#define GROUP	"/sys/fs/cgroup/avmregister"
-
-static void put(const char *file, const char *text)
-{
-	int fd = open(file, O_WRONLY);
-
-	must(fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text));
-	close(fd);
-}
-
-/* The number in a file, after @key or at its start. */
-static long get(const char *file, const char *key)
-{
-	char text[8192] = "", *at;
-	int fd = open(file, O_RDONLY);
-
-	must(fd >= 0 && read(fd, text, sizeof(text) - 1) > 0);
-	close(fd);
-	at = strstr(text, key);
-	must(at);
-	return strtol(at + strlen(key), NULL, 10);
-}
-
-/* With all of the program's own memory in place, at the limit. */
-static void group_enter(void)
-{
-	volatile char stack[64 * 1024];
-	char text[32];
-	unsigned int i;
-
-	for (i = 0; i < sizeof(stack); i += 1024)
-		stack[i] = 1;
-	put(GROUP "/cgroup.procs", "0");
-	must(!mlockall(MCL_CURRENT | MCL_FUTURE));
-	snprintf(text, sizeof(text), "%ld", get(GROUP "/memory.current", ""));
-	put(GROUP "/memory.max", text);
-}
-
 /*
  * The group has no memory for a new array: after what the CPUs had charged in
  * advance. Each try leaves the view with one registration less than is full.
@@ -750,7 +712,7 @@ static int remove_without_memory(int space)
 		return 2;
 	list = in_order(RANDOM);
 	touch(view, true, &(struct landed){});
-	group_enter();
+	group_enter(0);
 	if (!registering_fails(space, view))
 		return 3;
 	for (i = 0; i < MAX_TRAPS; i++)

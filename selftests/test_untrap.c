@@ -813,25 +813,6 @@ static void access_orphan(enum number number, unsigned int flags)
 	*(volatile char *)view = 1;
 }
 
-static void ignore_segv(void)
-{
-	signal(SIGSEGV, SIG_IGN);
-}
-
-static void default_segv(void)
-{
-	signal(SIGSEGV, SIG_DFL);
-}
-
-static void block_segv(void)
-{
-	sigset_t set;
-
-	sigemptyset(&set);
-	sigaddset(&set, SIGSEGV);
-	sigprocmask(SIG_BLOCK, &set, NULL);
-}
-
 static void (*const segvs[])(void) = { default_segv, denied_setup, ignore_segv, block_segv };
 
 TEST(access_of_a_view_without_space_and_handler_kills)
@@ -902,25 +883,12 @@ static int status_of_first(pid_t pid)
 	return status;
 }
 
-/*
- * How it ends in the first process may be a fault of another kind, of which the
- * kernel's log would tell in words that are kept for the kernel's own.
- */
-static void tell_of_faults(const char *value)
-{
-	int fd = open("/proc/sys/debug/exception-trace", O_WRONLY | O_CLOEXEC);
-
-	must(fd >= 0 && write(fd, value, 1) == 1);
-	close(fd);
-}
-
 /* What the first process of a namespace dies by that does this. */
 static int first_dies_by(void (*does)(void))
 {
 	pid_t pid, first;
 	int status;
 
-	tell_of_faults("0");
 	pid = fork();
 	if (!pid) {
 		must(!unshare(CLONE_NEWPID));
@@ -934,7 +902,6 @@ static int first_dies_by(void (*does)(void))
 		_exit(died_by(status_of_first(first)));
 	}
 	status = status_of(pid);
-	tell_of_faults("1");
 	return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
 }
 

@@ -944,25 +944,6 @@ static int passing_child(int space, void (*before)(void), void (*after)(void), i
 	return died_by(status_of(pid));
 }
 
-static void ignore_segv(void)
-{
-	signal(SIGSEGV, SIG_IGN);
-}
-
-static void default_segv(void)
-{
-	signal(SIGSEGV, SIG_DFL);
-}
-
-static void block_segv(void)
-{
-	sigset_t set;
-
-	sigemptyset(&set);
-	sigaddset(&set, SIGSEGV);
-	sigprocmask(SIG_BLOCK, &set, NULL);
-}
-
 TEST_F(upcall, pass_dies_where_there_is_no_handler)
 {
 	EXPECT_EQ(SIGSEGV, passing_child(self->space, NULL, NULL, NULL));
