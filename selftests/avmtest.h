@@ -23,6 +23,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #define PAGE	4096ul
@@ -216,6 +217,32 @@ static inline void denied_setup(void)
 	};
 
 	must(!sigaction(SIGSEGV, &sa, NULL) && !sigaction(SIGBUS, &sa, NULL));
+}
+
+/* How a child ends. */
+static inline int status_of(pid_t pid)
+{
+	int status;
+
+	must(pid > 0 && waitpid(pid, &status, 0) == pid);
+	return status;
+}
+
+static inline int died_by(int status)
+{
+	return WIFSIGNALED(status) ? WTERMSIG(status) : 0;
+}
+
+static inline int exited_with(int status)
+{
+	return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+/* In a child: die by SIGALRM, which is not what is hoped for, if it hangs. */
+static inline void child_begins(void)
+{
+	signal(SIGALRM, SIG_DFL);
+	alarm(60);
 }
 
 /* What a program may have done with SIGSEGV. */

@@ -65,22 +65,6 @@ static void poke(char *at, char value)
 	asm volatile("" : : : "memory");
 }
 
-static int died_by(pid_t pid)
-{
-	int status;
-
-	must(pid > 0 && waitpid(pid, &status, 0) == pid);
-	return WIFSIGNALED(status) ? WTERMSIG(status) : 0;
-}
-
-static int exited_with(pid_t pid)
-{
-	int status;
-
-	must(pid > 0 && waitpid(pid, &status, 0) == pid);
-	return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
-}
-
 static char *anonymous(unsigned long pages, int prot)
 {
 	char *p = mmap(NULL, pages * PAGE, prot, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -295,7 +279,7 @@ TEST_F(fallback, rseq_area_that_cannot_be_read_is_a_signal)
 		_exit(0);
 	}
 	/* No signal can be delivered in such a thread. */
-	EXPECT_EQ(SIGSEGV, died_by(pid));
+	EXPECT_EQ(SIGSEGV, died_by(status_of(pid)));
 	EXPECT_EQ(0, seen->calls);
 	EXPECT_EQ(0, stats(self->space).out_upcalls);
 }
@@ -595,7 +579,7 @@ TEST_F(fallback, no_stack_at_all_is_the_end)
 			access_below(none + 4 * PAGE, view);
 			_exit(0);
 		}
-		EXPECT_EQ(SIGSEGV, died_by(pid));
+		EXPECT_EQ(SIGSEGV, died_by(status_of(pid)));
 	}
 	EXPECT_EQ(0, seen->calls);
 	EXPECT_EQ(0, stats(self->space).out_upcalls);
@@ -615,7 +599,7 @@ TEST_F(fallback, blocked_SIGSEGV_kills_where_it_is_a_signal)
 		access_on(0, view);
 		_exit(0);
 	}
-	EXPECT_EQ(SIGSEGV, died_by(pid));
+	EXPECT_EQ(SIGSEGV, died_by(status_of(pid)));
 	EXPECT_EQ(0, seen->calls);
 }
 
@@ -780,7 +764,7 @@ TEST_F(fallback, stack_that_is_shared_with_a_child_is_an_upcall)
 		EXPECT_EQ(0, access_below(stack + 8 * PAGE, self->view));
 		expect_traps(i + 1, i + 1);
 		must(write(fds[1], "", 1) == 1);
-		EXPECT_EQ(0, exited_with(pid));
+		EXPECT_EQ(0, exited_with(status_of(pid)));
 	}
 }
 
@@ -1007,7 +991,7 @@ TEST_F(fallback, process_killed_between_late_deliveries_leaves_nothing)
 		EXPECT_LT(before, seen->calls);
 		usleep(i * 317);
 		must(!kill(pid, SIGKILL));
-		EXPECT_EQ(SIGKILL, died_by(pid));
+		EXPECT_EQ(SIGKILL, died_by(status_of(pid)));
 	}
 	EXPECT_EQ(1, stats(self->space).out_views);
 }

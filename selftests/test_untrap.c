@@ -125,26 +125,6 @@ static bool plain(struct log *log, char *at)
 	       denied.addr == at && log->calls == calls && upcalls(log->space) == before;
 }
 
-static int status_of(pid_t pid)
-{
-	int status;
-
-	must(pid > 0 && waitpid(pid, &status, 0) == pid);
-	return status;
-}
-
-static int died_by(int status)
-{
-	return WIFSIGNALED(status) ? WTERMSIG(status) : 0;
-}
-
-/* In a child: die by SIGALRM, which is not what is hoped for, if it hangs. */
-static void child_begins(void)
-{
-	signal(SIGALRM, SIG_DFL);
-	alarm(60);
-}
-
 /* The number of a descriptor is somebody else's from now on. */
 static void give_number(int number, int to)
 {

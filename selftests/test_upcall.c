@@ -108,31 +108,6 @@ static unsigned int *shared_counter(void)
 	return p;
 }
 
-static int status_of(pid_t pid)
-{
-	int status;
-
-	must(pid > 0 && waitpid(pid, &status, 0) == pid);
-	return status;
-}
-
-static int died_by(int status)
-{
-	return WIFSIGNALED(status) ? WTERMSIG(status) : 0;
-}
-
-static int exited_with(int status)
-{
-	return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
-}
-
-/* In a child: die by SIGALRM, which is not what is hoped for, if it hangs. */
-static void child_begins(void)
-{
-	signal(SIGALRM, SIG_DFL);
-	alarm(60);
-}
-
 FIXTURE(upcall) {
 	int space;
 	char *view;	/* 64 pages, rwx */
