@@ -31,7 +31,9 @@ help:
 	@echo '                    (KERNEL=6.1 or 6.12, FILE=a file to page)'
 	@echo 'make check          build and test everything, on the host and in VMs'
 	@echo 'make check-debug    make check, also on the kernels in DEBUG_KERNELS=DIR'
-	@echo 'make cost           count the instructions of each call, compare with goals'
+	@echo 'make bench          measure avm beside everything else, make tables and plots'
+	@echo '                    (BENCH_ARGS="--quick 6.12", see tools/bench --help)'
+	@echo 'make bench-check    count instructions, compare with bench/goals'
 	@echo 'make lint           run the linters'
 	@echo 'make                build for the running kernel (needs its headers)'
 	@echo 'make install        install module, library and header (prefix=, DESTDIR=)'
@@ -39,7 +41,7 @@ help:
 	@echo 'make load, unload   load the module just built, unload it'
 	@echo 'make clean          remove build/'
 
-.PHONY: demo check check-debug cost lint
+.PHONY: demo check check-debug bench bench-check lint
 demo:
 	@tools/demo --kernel $(KERNEL) $(FILE)
 
@@ -50,8 +52,11 @@ check-debug:
 	@[ -n "$(DEBUG_KERNELS)" ] || { echo 'set DEBUG_KERNELS to a folder of kernel folders'; exit 2; }
 	@tools/check --debug-kernels $(DEBUG_KERNELS) $(CHECK_ARGS)
 
-cost:
-	@tools/cost
+bench:
+	@tools/bench $(BENCH_ARGS)
+
+bench-check:
+	@tools/bench --check
 
 lint:
 	@tools/lint
