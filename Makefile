@@ -13,8 +13,8 @@ release := $(shell uname -r)
 sudo := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 user_dirs = OUTPUT=$(build)/$1 LIBAVM=$(build)/libavm/libavm.a
 
-.PHONY: all module libavm examples
-all: module libavm examples
+.PHONY: all module libavm examples avm-bench
+all: module libavm examples avm-bench
 
 module:
 	@tools/vm/module running
@@ -24,6 +24,9 @@ libavm:
 
 examples: libavm
 	@$(MAKE) --no-print-directory -C examples/pager $(call user_dirs,pager)
+
+avm-bench: libavm
+	@$(MAKE) --no-print-directory -C bench $(call user_dirs,bench)
 
 .PHONY: help
 help:

@@ -71,8 +71,8 @@ int cpu_count(void);
  * a million pages. Before what is small, where the clock is time.
  */
 void settle(void);
-/* Memory that may be used now, in bytes. */
-unsigned long memory_available(void);
+/* Memory that may be used now, in bytes; or locked, as avm's is. */
+unsigned long memory_available(bool locked);
 /* A string of JSON. */
 void json_string(FILE *f, const char *text);
 /* A member "machine" of a JSON object. */

@@ -65,15 +65,15 @@ void pin(int n)
 	check(!sched_setaffinity(0, sizeof(set), &set), "sched_setaffinity");
 }
 
-unsigned long memory_available(void)
+unsigned long memory_available(bool locked)
 {
 	unsigned long free = strtoul(line_of("/proc/meminfo", "MemAvailable"),
 				     NULL, 10) * 1024;
-	struct rlimit locked;
+	struct rlimit most;
 
-	/* avm's pages are locked ones, unless one may have more than that. */
-	if (geteuid() && !getrlimit(RLIMIT_MEMLOCK, &locked) && locked.rlim_cur < free)
-		return locked.rlim_cur;
+	/* Who has CAP_IPC_LOCK has no limit. */
+	if (locked && geteuid() && !getrlimit(RLIMIT_MEMLOCK, &most) && most.rlim_cur < free)
+		return most.rlim_cur;
 	return free;
 }
 

@@ -33,7 +33,8 @@ void fail(const char *format, ...)
 	va_end(args);
 	fflush(stdout);
 	fprintf(stderr, "\navm-bench: %s\n", text);
-	if (!record_error && measuring) {
+	if (measuring) {
+		measuring = false;
 		record_error = text;
 		record_write();
 	}
@@ -177,6 +178,20 @@ static void parse(int argc, char **argv)
 		options.patience = options.instructions ? 1 : 5;
 }
 
+static void on_interrupt(int sig)
+{
+	interrupted = 1;
+	signal(sig, SIG_DFL);	/* who asks twice is in a hurry */
+}
+
+/* What was measured so far is written in any case. */
+static void catch_interrupts(void)
+{
+	signal(SIGINT, on_interrupt);
+	signal(SIGTERM, on_interrupt);
+	signal(SIGHUP, on_interrupt);
+}
+
 int main(int argc, char **argv)
 {
 	size_t i, n = 0, done = 0;
@@ -190,6 +205,7 @@ int main(int argc, char **argv)
 	if (options.json)
 		record_open();
 	measuring = options.json;
+	catch_interrupts();
 	machine_print();
 	limits_raise();
 	pin(0);
@@ -200,7 +216,9 @@ int main(int argc, char **argv)
 		record_work(works[i]->name, works[i]->title, ++done, n);
 		works[i]->run();
 	}
-	if (options.json)
+	if (measuring) {
+		measuring = false;
 		record_write();
+	}
 	return 0;
 }

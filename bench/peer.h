@@ -69,6 +69,7 @@ static inline char *page_of(const void *address)
  * @missing: why it cannot be had here, or NULL; @missing itself is NULL where
  *	it always can
  * @lowest: the least that protect() can grant
+ * @locked: its pages are locked ones: RLIMIT_MEMLOCK
  * @huge: a region is not what it was once its huge pages have been split
  * @map: new pages
  * @unmap: what @map made
@@ -93,6 +94,7 @@ struct peer {
 	const char *title;
 	const char *(*missing)(void);
 	int lowest;
+	bool locked;
 	bool huge;
 	void *(*map)(unsigned long pages);
 	void (*unmap)(void *region, unsigned long pages);

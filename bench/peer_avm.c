@@ -260,7 +260,7 @@ static double state_bytes(void *region)
 }
 
 #define CALLS								\
-	.missing = missing, .map = map, .unmap = unmap, .protect = protect, \
+	.missing = missing, .locked = true, .map = map, .unmap = unmap, .protect = protect, \
 	.page = protect_page,						\
 	.untraps = untraps, .prepare = prepare, .arm = arm, .find = find, \
 	.watch_accesses = watch_accesses, .accessed = accessed,		\

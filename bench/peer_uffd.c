@@ -386,7 +386,7 @@ const struct peer peer_uffd_sigbus_thp = {
 	.id = "uffd-sigbus-thp", .title = "userfaultfd, SIGBUS, huge pages",
 	.lowest = AVM_PROT_READ, .huge = true,
 	.missing = missing_wp_thp, .map = map_sigbus_thp, .unmap = unmap,
-	.prepare = prepare, .arm = watch, .find = find, .rearm = watch,
+	.protect = protect, .prepare = prepare, .arm = watch, .find = find, .rearm = watch,
 };
 
 const struct peer peer_uffd_async_thp = {

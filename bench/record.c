@@ -2,10 +2,12 @@
 /*
  * record - the table that is printed, and the JSON: see record.h
  */
+#define _GNU_SOURCE
 #include <errno.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 
 #include "bench.h"
@@ -328,13 +330,19 @@ static void peers_json(FILE *f)
 }
 
 static FILE *output;
+static char *unfinished;	/* its name, until all is in it */
 const char *record_error;
 
 void record_open(void)
 {
-	output = fopen(options.json, "w");
+	struct stat st;
+
+	if (!stat(options.json, &st) && !S_ISREG(st.st_mode))
+		fail("--json %s: not a file", options.json);
+	check(asprintf(&unfinished, "%s.unfinished", options.json) > 0, "asprintf");
+	output = fopen(unfinished, "w");
 	if (!output)
-		fail("cannot write %s: %s", options.json, strerror(errno));
+		fail("cannot write %s: %s", unfinished, strerror(errno));
 }
 
 void record_write(void)
@@ -362,5 +370,5 @@ void record_write(void)
 		fprintf(f, i < count - 1 ? ",\n" : "\n");
 	}
 	fprintf(f, " ]\n}\n");
-	check(!ferror(f) && !fclose(f), options.json);
+	check(!ferror(f) && !fclose(f) && !rename(unfinished, options.json), options.json);
 }

@@ -55,9 +55,9 @@ void cell_again(const char *metric);
 
 /* Why the program ends before it is through, or NULL. */
 extern const char *record_error;
-/* Open options.json, before anything is measured in vain. */
+/* Open a file beside options.json, before anything is measured in vain. */
 void record_open(void);
-/* Write all there. */
+/* Write all, and give it its name: what was there before is gone only now. */
 void record_write(void);
 
 #endif /* RECORD_H */

@@ -14,6 +14,8 @@
 /* Of the whole patience, what is spent on more samples than have to be. */
 #define SPARE	0.02
 
+volatile sig_atomic_t interrupted;
+
 static double clock_cost;
 static double last_sample;	/* s, mean, of the loop that ended last */
 
@@ -72,6 +74,8 @@ static bool enough(const struct pace *pace)
 
 bool pace_more(struct pace *pace)
 {
+	if (interrupted)
+		fail("interrupted");
 	if (!pace->n) {
 		pace->start = now();
 	} else if (enough(pace)) {

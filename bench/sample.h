@@ -5,11 +5,12 @@
  * A figure has at least SAMPLES_LEAST samples, and more, up to SAMPLES_MOST,
  * while they take little time together. Its table shows the median. Counts of
  * instructions are compared with goals by their minimum: that is the sample
- * which nothing interrupted, and it repeats exactly.
+ * which nothing interrupted.
  */
 #ifndef SAMPLE_H
 #define SAMPLE_H
 
+#include <signal.h>
 #include <stdbool.h>
 
 #define SAMPLES_LEAST	5
@@ -38,6 +39,9 @@ struct pace {
 /* The clock, in ns; what reading it takes, of which take() rids a sample. */
 double now(void);
 void clock_calibrate(void);
+
+/* Set by a signal: the program ends, and writes what it has, before the next sample. */
+extern volatile sig_atomic_t interrupted;
 
 /*
  * Whether to take another sample. Ends also when SAMPLES_LEAST would take

@@ -6,6 +6,8 @@
  *	write	write to some of them
  *	find	learn which
  *	rearm	begin to watch again: nothing, where find() does
+ *	sum	all of them: what a single round takes
+ *	round	write, find and rearm: what each further round takes
  *
  * Spread: at equal distances. Clustered: one run, in the middle. What is found
  * is compared with what was written, page by page.
@@ -18,9 +20,9 @@
 #include "peer.h"
 #include "record.h"
 
-enum { ARM, WRITE, FIND, REARM, SUM, PHASES };
+enum { ARM, WRITE, FIND, REARM, END, PHASES = END };
 
-static const char *const phases[] = { "arm", "write", "find", "rearm", "sum" };
+static const char *const phases[] = { "arm", "write", "find", "rearm" };
 static const int percents[] = { 0, 1, 10, 50, 100 };
 
 static const struct peer *const peers[] = {
@@ -70,14 +72,18 @@ static void verify(const struct peer *peer, const struct pattern *p,
 	}
 }
 
+struct times {
+	struct series phase[PHASES], sum, round;
+};
+
 /* Returns why it could not be done, or NULL. */
 static const char *sample(const struct peer *peer, char *region,
 			  unsigned long pages, const struct pattern *p,
-			  struct series *series)
+			  struct times *series)
 {
 	const char *why = NULL;
 	unsigned long found;
-	double t[PHASES];
+	double t[PHASES + 1];
 	int i;
 
 	peer->prepare(region, pages);
@@ -92,19 +98,20 @@ static const char *sample(const struct peer *peer, char *region,
 	t[REARM] = now();
 	if (peer->rearm)
 		peer->rearm(region, pages);
-	t[SUM] = now();
+	t[END] = now();
 	if (peer->trouble)
 		why = peer->trouble();
 	if (why)
 		return why;
 	verify(peer, p, found);
 	for (i = ARM; i < REARM; i++)
-		take(&series[i], t[i], t[i + 1], pages);
+		take(&series->phase[i], t[i], t[i + 1], pages);
 	if (peer->rearm)
-		take(&series[REARM], t[REARM], t[SUM], pages);
+		take(&series->phase[REARM], t[REARM], t[END], pages);
 	else
-		series_add(&series[REARM], 0);
-	take(&series[SUM], t[WRITE], t[SUM], pages);
+		series_add(&series->phase[REARM], 0);
+	take(&series->sum, t[ARM], t[END], pages);
+	take(&series->round, t[WRITE], t[END], pages);
 	return NULL;
 }
 
@@ -114,30 +121,41 @@ static const char *sample(const struct peer *peer, char *region,
  */
 static double before[COUNT(peers)][2][COUNT(percents)];
 
+static void all_missing(const char *why)
+{
+	int i;
+
+	for (i = ARM; i < PHASES; i++)
+		record_missing(phases[i], why);
+	record_missing("sum", why);
+	cell_missing("round", why);
+}
+
 static void measure(const struct peer *peer, char *region, unsigned long pages,
 		    const struct pattern *p, double *each)
 {
 	const char *why = pace_foretold(*each * pages);
-	struct series series[PHASES] = { };
+	struct times series = { };
 	struct pace pace = { 0 };
 	int i;
 
 	if (why) {
-		cell_missing("sum", why);
+		all_missing(why);
 		return;
 	}
 	touch(region, pages);	/* the first time takes longest */
 	while (pace_more(&pace)) {
-		why = sample(peer, region, pages, p, series);
+		why = sample(peer, region, pages, p, &series);
 		if (why) {
-			cell_missing("sum", why);
+			all_missing(why);
 			return;
 		}
 	}
-	for (i = ARM; i < SUM; i++)
-		record(phases[i], &series[i]);
-	cell("sum", &series[SUM]);
-	*each = series_median(&series[ARM]) + series_median(&series[SUM]);
+	for (i = ARM; i < PHASES; i++)
+		record(phases[i], &series.phase[i]);
+	record("sum", &series.sum);
+	cell("round", &series.round);
+	*each = series_median(&series.sum);
 }
 
 static void set_point(unsigned long pages, bool clustered, int percent)
@@ -157,13 +175,18 @@ static void table(unsigned long pages, bool clustered)
 	char *region;
 
 	snprintf(heading, sizeof(heading),
-		 "%lu MiB, written %s: write, find and re-arm, per page of all",
+		 "%lu MiB, written %s: a round of write, find and re-arm, per page of all",
 		 pages * PAGE / MIB, clustered ? "in one cluster" : "spread");
 	table_begin(heading, "page", NULL, columns);
 	for (i = 0; i < COUNT(peers); i++) {
 		point("pages=%lu", pages);
 		if (!row_begin(peers[i]))
 			continue;
+		if (memory_available(peers[i]->locked) < pages * PAGE * 3 / 2) {
+			cell_missing("", "not enough memory, or \"ulimit -l\" is too low");
+			row_end();
+			continue;
+		}
 		region = peers[i]->map(pages);
 		for (j = 0; j < COUNT(percents); j++) {
 			p = pattern(pages, percents[j], clustered);
@@ -185,7 +208,7 @@ static void table(unsigned long pages, bool clustered)
 static void phase_table(unsigned long pages)
 {
 	static const char *const columns[] = {
-		"arm", "write", "find", "re-arm", NULL
+		"arm", "write", "find", "re-arm", "sum", NULL
 	};
 	char heading[96];
 	size_t i;
@@ -199,8 +222,9 @@ static void phase_table(unsigned long pages)
 		if (!row_again(peers[i]))
 			continue;
 		set_point(pages, false, 10);
-		for (j = ARM; j < SUM; j++)
+		for (j = ARM; j < PHASES; j++)
 			cell_again(phases[j]);
+		cell_again("sum");
 		row_end();
 	}
 	table_end();
@@ -215,9 +239,8 @@ static void run(void)
 
 	for (i = 0; i < n; i++) {
 		pages = sizes[i] * MIB / PAGE;
-		if (memory_available() < sizes[i] * MIB * 3 / 2) {
-			printf("\n%lu MiB: not enough memory, or \"ulimit -l\" is too low\n",
-			       sizes[i]);
+		if (memory_available(false) < sizes[i] * MIB * 3 / 2) {
+			printf("\n%lu MiB: not enough memory\n", sizes[i]);
 			continue;
 		}
 		settle();

@@ -9,8 +9,7 @@
  * and for a write. (The file is a memfd: no file system is measured.)
  */
 #define _GNU_SOURCE
-#include <fcntl.h>
-#include <linux/avm.h>
+#include <avm.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
@@ -90,7 +89,7 @@ static void run(void)
 		NULL
 	};
 	volatile char *file = map_file(), *zero = memory_map(LENGTH / PAGE);
-	int dev = open(AVM_DEVICE, O_RDWR | O_CLOEXEC);
+	int dev = avm_open();
 
 	table_begin("Bare calls and bare faults", "call", NULL, columns);
 	point("pages=1");
@@ -99,7 +98,7 @@ static void run(void)
 	if (dev >= 0)
 		measure_calls("ioctl", dev);
 	else
-		cell_missing("ioctl", "avm is not loaded");
+		cell_missing("ioctl", avm_strerror(dev));
 	measure_faults("fault-zero", zero, false);
 	measure_faults("fault-read", file, false);
 	measure_faults("fault-write", file, true);
@@ -107,7 +106,8 @@ static void run(void)
 	table_end();
 	memory_unmap((void *)zero, LENGTH / PAGE);
 	munmap((void *)file, LENGTH);
-	close(dev);
+	if (dev >= 0)
+		close(dev);
 }
 
 const struct work work_floor = {

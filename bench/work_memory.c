@@ -38,8 +38,7 @@ static void measure(const struct peer *peer, struct avm_range *ranges,
 		cell_missing("kernel", protect_why(err));
 		return;
 	}
-	/* Of a few samples something else of the machine's is in the least and the most. */
-	cell_count("kernel", "bytes/page", series_median(&kernel));
+	cell("kernel", &kernel);
 	if (peer->state_bytes)
 		cell("state", &own);
 	else

@@ -121,8 +121,8 @@ static bool room_for(unsigned long pages)
 }
 
 /* Why not so many, or NULL. @each: what a page took when they were fewer. */
-static const char *too_many(const struct setting *s, unsigned long pages,
-			    double each)
+static const char *too_many(const struct peer *peer, const struct setting *s,
+			    unsigned long pages, double each)
 {
 	if (options.quick && pages > 10000)
 		return "not with --quick";
@@ -130,9 +130,10 @@ static const char *too_many(const struct setting *s, unsigned long pages,
 		return "not when instructions are counted";
 	if (pages > 100000 && (s->layout == SHUFFLED || !s->prot) &&
 	    options.patience < 30)
-		return "only with --patience 30, as it is much like the others";
+		return "left out for time: --patience 30 measures it";
 	if (!room_for(pages))
-		return "not enough memory, or \"ulimit -l\" is too low";
+		return peer->locked ? "not enough memory, or \"ulimit -l\" is too low" :
+				      "not enough memory";
 	/* To open them again takes as long as to close them. */
 	return pace_foretold(2 * each * pages);
 }
@@ -142,7 +143,7 @@ static void measure_or_not(const struct peer *peer, char *region,
 			   unsigned long pages, const struct setting *s,
 			   double *each)
 {
-	const char *why = too_many(s, pages, *each);
+	const char *why = too_many(peer, s, pages, *each);
 
 	set_point(s, pages);
 	if (why)
@@ -205,14 +206,15 @@ static void other_end(pthread_t other)
 }
 
 static const struct peer *const all_peers[] = {
-	&peer_avm, &peer_mprotect, &peer_mprotect_thp, &peer_uffd_sigbus, NULL
+	&peer_avm, &peer_mprotect, &peer_mprotect_thp, &peer_uffd_sigbus,
+	&peer_uffd_sigbus_thp, NULL
 };
 
 /* Those of them that can do it, and for which it makes sense. */
 static bool takes_part(const struct peer *peer, const struct setting *s)
 {
-	if (peer == &peer_mprotect_thp)
-		return s->layout == CONTIGUOUS && s->prot;
+	if (peer->huge && s->layout != CONTIGUOUS)
+		return false;
 	return s->prot >= peer->lowest;
 }
 
@@ -234,8 +236,13 @@ static void measure_setting(const struct peer *peer, char *region,
 {
 	pthread_t other;
 
-	if (!takes_part(peer, s) || !possible(s))
+	if (!takes_part(peer, s))
 		return;
+	if (!possible(s)) {
+		set_point(s, pages);
+		record_missing("protn", "needs a second CPU");
+		return;
+	}
 	if (s->others)
 		other_begin(&other);
 	measure_or_not(peer, region, pages, s, each);
@@ -254,7 +261,7 @@ static void measure_peer(const struct peer *peer)
 	size_t i, j;
 
 	settle();
-	available = memory_available();
+	available = memory_available(peer->locked);
 	region = peer->map(2 * MOST);
 	for (i = 0; i < COUNT(sizes); i++) {
 		progress("%s: %lu pages", peer->title, sizes[i]);
@@ -275,10 +282,6 @@ static void run(void)
 		if (row_silent(all_peers[i]))
 			measure_peer(all_peers[i]);
 	for (i = 0; i < COUNT(settings); i++) {
-		if (!possible(&settings[i])) {
-			printf("\nWith another thread running: needs a second CPU\n");
-			break;
-		}
 		for (j = 0, n = 0; all_peers[j]; j++)
 			if (takes_part(all_peers[j], &settings[i]))
 				rows[n++] = all_peers[j];

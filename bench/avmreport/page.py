@@ -62,6 +62,12 @@ def quick_note(runs):
     return f'<p class="quick">Quick run{which}: smaller sizes, and the largest are left out.</p>'
 
 
+def error_note(runs):
+    """That a run ended early, if so."""
+    return "".join(f'<p class="quick">{esc(run.name)} ended before it was through:'
+                   f" {esc(run.error)}</p>" for run in runs if run.error)
+
+
 def page(runs, draw):
     """The whole page."""
     style = Path(__file__).with_name("style.css").read_text(encoding="utf-8")
@@ -75,7 +81,7 @@ def page(runs, draw):
 <title>avm beside what Linux has</title><style>{style}</style></head><body>
 <header><h1>avm beside what Linux has</h1>
 <p class="lead">Protection, traps and dirty pages in virtual memory: avm and its peers at the same
-work. Linux {esc(", ".join(kernels))}.</p>{quick_note(runs)}
+work. Linux {esc(", ".join(kernels))}.</p>{quick_note(runs)}{error_note(runs)}
 <nav><a href="#summary">In short</a><a href="#behind">Where avm is not ahead</a>
 <a href="#machine">The machine</a><a href="#reading">How to read this</a>{links}</nav></header>
 <main><section><h2 id="summary">In short</h2>

@@ -15,7 +15,7 @@ def phase_bars(subject, name):
         return None
     phases = Subject(subject.run, subject.work, subject.point)
     for (_, metric, column), figure in subject.cells.items():
-        if column == 10 and not figure.missing and metric != "sum":
+        if column == 10 and not figure.missing and metric not in ("sum", "round"):
             phases.add(figure, None)
     phases.finish({})
     return metric_bars(phases, name, f"DIRTY: the phases, 10 % of {subject.words()}",
@@ -36,7 +36,7 @@ def scale(subject, name):
 
 def dirty(subject, name):
     """DIRTY: the whole, and the phases of what is most usual."""
-    found = [metric_lines(subject, name, f"DIRTY: {subject.words()}", "sum",
+    found = [metric_lines(subject, name, f"DIRTY: {subject.words()}", "round",
                           "pages written (steps are not to scale)", False)]
     if subject.point.get("layout") == "spread":
         found.append(phase_bars(subject, f"{name}-phases"))

@@ -40,6 +40,7 @@ class Run(NamedTuple):
     clock: str
     date: str
     quick: bool
+    error: str
     machine: dict
     titles: dict
     figures: list
@@ -136,6 +137,7 @@ def read_run(path):
     except Trouble as e:
         raise Trouble(f"{path}: {e}; {again}")
     return Run(Path(path).name, raw["clock"], str(raw.get("date", "")), bool(raw.get("quick")),
+               str(raw.get("error", "")),
                machine, {k: str(v) for k, v in titles.items()}, checked)
 
 

@@ -35,7 +35,7 @@ HEADLINES = (
              ("mprotect", "uffd-sigbus"), tile=True),
     Headline("PROTN of 1,000 pages in one range", "protn", "protn",
              {**SCATTERED, "layout": "contiguous"}, ("mprotect", "mprotect-thp", "uffd-sigbus")),
-    Headline("DIRTY, 10 % written, spread, largest size", "dirty", "sum",
+    Headline("DIRTY, a round, 10 % written, spread, largest size", "dirty", "round",
              {"layout": "spread", "written": 10},
              ("soft-dirty", "uffd-async", "uffd-sigbus", "mprotect"), tile=True),
     Headline("ACCESSED, half of the pages read", "accessed", "sum", {}, ("mprotect",)),

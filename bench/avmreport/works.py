@@ -73,7 +73,8 @@ one call, and the handler opens one. The <b>rating</b> is 3000 divided by the su
 µs, about the fault services in a millisecond: more is better, and a Sun 3/60 has 1.00. The
 comparison that matters is avm with mprotect + SIGSEGV, which is what programs use today; what
 Linux has of its own that is nearest to avm is userfaultfd. “Raised by the trap” has the kernel
-open the page before the handler runs, so that the handler needs no call.""",
+open the page before the handler runs, so that the handler needs no call. avm’s handler is compiled
+for general registers only (AVM_TRAP_NOVECTOR); “vector registers saved” is for one that is not.""",
                   {"trap": "trap", "prot1": "prot1+trap+unprot", "protn": "protN+trap+unprot",
                    "rating": "rating"}),
     "dune": Work("Dune’s two forms of it", """As in Dune (Belay and others, OSDI 2012): 100 pages
@@ -86,20 +87,22 @@ last closed, so that each CPU which ran the program may have their translations;
 thread runs, the flush has to reach its CPU too. <b>Contiguous</b>: one range, which is what
 mprotect is best at, above all with huge pages. <b>Scattered</b>: every other page, for which
 mprotect needs a call and a mapping each, and avm one call. <b>Shuffled</b>: those in random
-order. Up to 10 pages the call itself is most of it; how the line goes on tells what a page
+order, which makes avm look up the page table for each anew. Up to 10 pages the call itself is most of it; how the line goes on tells what a page
 takes. The time ends with the call: that pages are looked up again afterwards, as the TLB was
 flushed, is not in it.""",
                   {"protn": "close"}, column="pages"),
     "dirty": Work("DIRTY: find the pages that were written", """<b>Arm</b>: begin to watch pages,
 all of which were written before. <b>Write</b> to some of them: the price of the first write to
 each is in it. <b>Find</b>: learn which. <b>Re-arm</b>: watch again (0 where finding does it).
-<b>Sum</b> is write, find and re-arm: what one round takes. All is per page of the region, not per
+<b>Round</b> is write, find and re-arm, which is what each round takes after the first; <b>sum</b>
+is that and arm, which is what a single one takes. All is per page of the region, not per
 page that was written. <b>Spread</b>: at equal distances; <b>clustered</b>: one run in the middle.
 The peers that matter are soft-dirty and, from Linux 6.7 on, userfaultfd’s async mode with
 PAGEMAP_SCAN; mprotect and userfaultfd with SIGBUS take a trap for each page that is written, and
 have nothing to find when none is.""",
-                  {"sum": "sum", "arm": "arm", "write": "write", "find": "find",
-                   "rearm": "re-arm"}, column="written", whole=("sum",)),
+                  {"round": "round", "sum": "sum", "arm": "arm", "write": "write",
+                   "find": "find", "rearm": "re-arm"}, column="written",
+                  whole=("round", "sum")),
     "accessed": Work("ACCESSED: find the pages that were used", """Half of the pages are read,
 spread. <b>Use</b>: the reads. <b>Find</b>: learn which pages, and watch again. <b>Sum</b>: both.
 mprotect closes all pages to all access. mincore is no peer, but shows what an answer costs: it
