@@ -33,7 +33,8 @@ help:
 	@echo 'make demo           see it work: boots a stock Debian kernel in QEMU'
 	@echo '                    (KERNEL=6.1 or 6.12, FILE=a file to page)'
 	@echo 'make check          build and test everything, on the host and in VMs'
-	@echo 'make check-debug    make check, also on the kernels in DEBUG_KERNELS=DIR'
+	@echo 'make check-debug    test on kernels that find mistakes: builds them, or takes those'
+	@echo '                    in DEBUG_KERNELS=DIR'
 	@echo 'make bench          measure avm beside everything else, make tables and plots'
 	@echo '                    (BENCH_ARGS="--quick 6.12", see tools/bench --help)'
 	@echo 'make bench-check    count instructions, compare with bench/goals'
@@ -52,8 +53,8 @@ check:
 	@tools/check $(CHECK_ARGS)
 
 check-debug:
-	@[ -n "$(DEBUG_KERNELS)" ] || { echo 'set DEBUG_KERNELS to a folder of kernel folders'; exit 2; }
-	@tools/check --debug-kernels $(DEBUG_KERNELS) $(CHECK_ARGS)
+	@dir="$(DEBUG_KERNELS)"; [ -n "$$dir" ] || dir=$$(tools/vm/debug-kernel --all) || exit; \
+		tools/check --debug-kernels "$$dir" $(CHECK_ARGS)
 
 bench:
 	@tools/bench $(BENCH_ARGS)
