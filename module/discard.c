@@ -10,6 +10,7 @@
  *     for the lock, so that no new frame comes either.
  *  2. For every VMA of the space, in any process: take away the PTEs of
  *     marked frames and the bits that were carried over from them, and flush.
+ *     Only what lies between the first and the last that were marked is walked.
  *  3. Nobody can reach the frames: free them, and empty their places.
  *
  * A second discard of the same pages waits for the first, and so returns only
@@ -44,6 +45,8 @@
  * @last: last page
  * @begin: @first at the outset
  * @offset: bytes of the range before @begin
+ * @from: first page that this round has marked; beyond @to if it has none
+ * @to: last page that it has marked
  * @completes: whether the range ends here
  */
 struct part {
@@ -51,6 +54,8 @@ struct part {
 	pgoff_t last;
 	pgoff_t begin;
 	u64 offset;
+	pgoff_t from;
+	pgoff_t to;
 	bool completes;
 };
 
@@ -60,27 +65,40 @@ struct work {
 	unsigned long n;
 };
 
-/* Step 1, for one part. Returns the page to go on with. */
-static pgoff_t mark_frames(struct work *work, const struct part *part)
+static void mark_frame(struct work *work, struct part *part, pgoff_t pgoff,
+		       void **slot)
 {
-	unsigned long i = part->first;
-	struct page *page;
+	struct page *page = *slot;
+
+	/* Ranges may overlap: marked by an earlier part. */
+	if (xa_is_value(page))
+		return;
+	set_page_private(page, 1);
+	list_add(&page->lru, &work->frames);
+	WRITE_ONCE(*slot, AVM_FRAME_DYING);
+	work->n++;
+	part->from = min(part->from, pgoff);
+	part->to = pgoff;
+}
+
+/*
+ * Step 1, for one part. Returns the page to go on with. A part may be large and
+ * hold nothing: a thread that is killed is not kept until its end.
+ */
+static pgoff_t mark_frames(struct work *work, struct part *part)
+{
+	unsigned long i = part->first, stop;
 	void **slot;
 
 	lockdep_assert_held(&work->space->discard_lock);
-	while (work->n < ROUND) {
-		slot = avm_index_next(&work->space->frames, &i, part->last);
-		if (!slot)
-			return part->last + 1;
-		i++;
-		page = *slot;
-		/* Ranges may overlap: marked by an earlier part. */
-		if (xa_is_value(page))
-			continue;
-		set_page_private(page, 1);
-		list_add(&page->lru, &work->frames);
-		WRITE_ONCE(*slot, AVM_FRAME_DYING);
-		work->n++;
+	while (work->n < ROUND && i <= part->last &&
+	       !fatal_signal_pending(current)) {
+		stop = min(part->last, i | (ROUND - 1));
+		slot = avm_index_next(&work->space->frames, &i, stop);
+		if (slot)
+			mark_frame(work, part, i++, slot);
+		else
+			i = stop + 1;
 		cond_resched();
 	}
 	return i;
@@ -95,14 +113,15 @@ static void take_part(struct vm_area_struct *vma, const struct part *part,
 	unsigned long addr, end;
 	struct avm_step step;
 
-	if (part->first > vma_last || part->last < vma->vm_pgoff)
+	if (part->from > part->to || part->from > vma_last ||
+	    part->to < vma->vm_pgoff)
 		return;
 	addr = vma->vm_start;
-	if (part->first > vma->vm_pgoff)
-		addr += (part->first - vma->vm_pgoff) << PAGE_SHIFT;
+	if (part->from > vma->vm_pgoff)
+		addr += (part->from - vma->vm_pgoff) << PAGE_SHIFT;
 	end = vma->vm_end;
-	if (part->last < vma_last)
-		end -= (vma_last - part->last) << PAGE_SHIFT;
+	if (part->to < vma_last)
+		end -= (vma_last - part->to) << PAGE_SHIFT;
 	avm_tlb_notify_start(tlb, &announced, vma, addr, end);
 	while (addr < end) {
 		addr = avm_step_set(&step, vma, addr, end);
@@ -142,6 +161,7 @@ static void take_from_views(struct work *work, const struct part *parts,
 		}
 		for (i = 0; i < n; i++)
 			take_part(vma, &parts[i], &tlb);
+		cond_resched();
 	}
 	avm_tlb_end(&tlb);
 	i_mmap_unlock_read(mapping);
@@ -152,10 +172,12 @@ static void take_from_views(struct work *work, const struct part *parts,
 /* Step 3: the places in the space. */
 static void empty_places(struct avm_space *space, const struct part *part)
 {
-	unsigned long i = part->first;
+	unsigned long i = part->from;
 	void **slot;
 
-	while ((slot = avm_index_next(&space->frames, &i, part->last))) {
+	if (part->from > part->to)
+		return;
+	while ((slot = avm_index_next(&space->frames, &i, part->to))) {
 		if (*slot == AVM_FRAME_DYING)
 			WRITE_ONCE(*slot, NULL);
 		i++;
@@ -188,6 +210,8 @@ static unsigned int discard_round(struct work *work, struct part *parts,
 	INIT_LIST_HEAD(&work->frames);
 	work->n = 0;
 	for (i = 0; i < n; i++) {
+		parts[i].from = ULONG_MAX;
+		parts[i].to = 0;
 		next = mark_frames(work, &parts[i]);
 		if (next <= parts[i].last)
 			break;
@@ -223,7 +247,9 @@ static int discard_parts(struct work *work, struct part *parts, unsigned int n,
 
 	while (n) {
 		cond_resched();
-		if (mutex_lock_killable(&work->space->discard_lock))
+		/* The lock is had without a look at signals if it is free. */
+		if (fatal_signal_pending(current) ||
+		    mutex_lock_killable(&work->space->discard_lock))
 			return -EINTR;
 		done = discard_round(work, parts, n);
 		mutex_unlock(&work->space->discard_lock);

@@ -86,7 +86,7 @@ void **avm_index_slot(struct avm_index *index, unsigned long i, gfp_t gfp)
  * @i: where to begin; where the entry is
  * @last: where to end
  *
- * Context: any. Takes a step for each node or empty slot that it passes.
+ * Context: may sleep. Takes a step for each node or empty slot that it passes.
  * Return: the slot, which is not empty, or NULL.
  */
 void **avm_index_next(struct avm_index *index, unsigned long *i,
@@ -112,6 +112,8 @@ void **avm_index_next(struct avm_index *index, unsigned long *i,
 		*i = ((*i >> shift) + 1) << shift;
 		if (!*i)
 			break;
+		if (!slot_of(index, *i, shift))
+			cond_resched();
 	}
 	return NULL;
 }

@@ -515,6 +515,9 @@ void avm_pte_discard(struct avm_step *step, struct avm_tlb *tlb)
 	 */
 	if (mm_tlb_flush_pending(step->mm))
 		tlb->everything = true;
+	/* Bits are carried over in bytes only. */
+	if (!step->pte && !step->state.bytes)
+		return;
 	for (i = 0; i < n; i++, addr += PAGE_SIZE) {
 		going = false;
 		old = step->pte ? ptep_get(step->pte + i) : __pte(0);

@@ -175,24 +175,32 @@ static int scan_window(struct scan *s, unsigned long *addr, unsigned long end)
 	return err;
 }
 
-/* Put back the bits of a page that was to be reported and could not be. */
-static void put_back(struct scan *s, unsigned long addr)
+/*
+ * Put back the bits of a page that was to be reported and could not be. Fails
+ * only when killed.
+ */
+static int put_back(struct scan *s, unsigned long addr)
 {
 	struct vm_area_struct *vma = vma_lookup(current->mm, addr);
 	struct avm_step step;
 	int err;
 
+	/* A window may have a quarter of a million pages. */
+	cond_resched();
+	if (fatal_signal_pending(current))
+		return -EINTR;
 	if (!avm_view_usable(vma, s->space, &err))
-		return;
+		return 0;
 	avm_step_set(&step, vma, addr, addr + PAGE_SIZE);
 	/* 512 bytes, in a case that takes a race to reach: do not give up. */
 	if (avm_state_expand(step.view, step.pgoff,
 			     GFP_KERNEL_ACCOUNT | __GFP_NOFAIL))
-		return;
+		return 0;
 	if (avm_pte_lock(&step)) {
 		avm_pte_mark(&step, 0, s->how.clear);
 		avm_pte_unlock(&step);
 	}
+	return 0;
 }
 
 static void put_window_back(struct scan *s, unsigned long end)
@@ -205,14 +213,17 @@ static void put_window_back(struct scan *s, unsigned long end)
 		return;
 	if (s->arg->flags & AVM_SCAN_BITMAP) {
 		for_each_set_bit(i, s->copy, (end - s->start) >> PAGE_SHIFT)
-			put_back(s, s->start + (i << PAGE_SHIFT));
+			if (put_back(s, s->start + (i << PAGE_SHIFT)))
+				goto unlock;
 	} else {
 		for (; s->spans; s->spans--, span++)
 			for (addr = max(span->addr, s->start);
 			     addr < span->addr + span->length;
 			     addr += PAGE_SIZE)
-				put_back(s, addr);
+				if (put_back(s, addr))
+					goto unlock;
 	}
+unlock:
 	mmap_read_unlock(current->mm);
 }
 

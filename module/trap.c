@@ -18,6 +18,7 @@
  * replaces many of them waits for the readers of the old ones: see retire().
  */
 #include <linux/rcupdate.h>
+#include <linux/sched/signal.h>
 #include <linux/slab.h>
 #include <linux/uaccess.h>
 
@@ -288,6 +289,9 @@ static int find_view(struct avm_space *space, unsigned long addr,
 		    avm_pgoff(vma, addr) != pgoff)
 			return -ENXIO;
 		pgoff += (vma->vm_end - addr) >> PAGE_SHIFT;
+		if (fatal_signal_pending(current))
+			return -EINTR;
+		cond_resched();
 	}
 	return 0;
 }
@@ -377,6 +381,8 @@ static int trap_remove(struct avm_space *space, unsigned long start,
 			found |= ret;
 		}
 		addr = vma->vm_end;
+		if (fatal_signal_pending(current))
+			return -EINTR;
 		cond_resched();
 	}
 	return found ? 0 : -ENOENT;

@@ -392,8 +392,8 @@ bool avm_view_usable(struct vm_area_struct *vma, struct avm_space *space,
  * @end: byte after the last
  * @prot: a protection that all of it has to allow
  *
- * Context: mmap_lock held.
- * Return: 0, -ENXIO, -EBUSY or -EACCES.
+ * Context: mmap_lock held; may sleep.
+ * Return: 0, -ENXIO, -EBUSY, -EACCES, or -EINTR when killed.
  */
 int avm_view_check(struct avm_space *space, unsigned long addr,
 		   unsigned long end, u8 prot)
@@ -409,6 +409,10 @@ int avm_view_check(struct avm_space *space, unsigned long addr,
 		if (prot & ~avm_vma_prot(vma))
 			return -EACCES;
 		addr = vma->vm_end;
+		/* There may be tens of thousands of them. */
+		if (fatal_signal_pending(current))
+			return -EINTR;
+		cond_resched();
 	}
 	return 0;
 }
