@@ -36,6 +36,7 @@ static struct avm_range ranges[MANY];
 static struct avm_stats before;
 static unsigned int upcalls_made;
 static char *made;			/* a mapping that the operation made */
+static size_t made_length;
 static int pipes[2], mem;
 static char *fresh_stack;
 
@@ -134,7 +135,7 @@ static void world_end(void)
 	munmap(ALIAS, PAGES * PAGE);
 	munmap(MOVED, PAGES * PAGE);
 	if (made)
-		munmap(made, PAGES * PAGE);
+		munmap(made, made_length);
 	if (space >= 0)
 		close(space);
 	space = -1;
@@ -243,22 +244,23 @@ static int op_stats(void)
 	return call(space, AVM_IOC_STATS, &arg);
 }
 
-static int mapped(void *p)
+static int mapped(void *p, unsigned long pages)
 {
 	if (p == MAP_FAILED)
 		return -errno;
 	made = p;
+	made_length = pages * PAGE;
 	return 0;
 }
 
 static int op_mmap(void)
 {
-	return mapped(mmap(NULL, PAGES * PAGE, RW, MAP_SHARED, space, 0));
+	return mapped(mmap(NULL, PAGES * PAGE, RW, MAP_SHARED, space, 0), PAGES);
 }
 
 static int op_mmap_part(void)
 {
-	return mapped(mmap(NULL, 4 * PAGE, R, MAP_SHARED, space, 2 * PAGE));
+	return mapped(mmap(NULL, 4 * PAGE, R, MAP_SHARED, space, 2 * PAGE), 4);
 }
 
 /* Other pages, in the middle of the view, clear of its first ones. */
@@ -271,7 +273,9 @@ static int op_mmap_over(void)
 
 static int op_mmap_private(void)
 {
-	return mapped(mmap(NULL, PAGE, RW, MAP_PRIVATE, space, 0)) == -EINVAL ? 0 : -ENOMEM;
+	int ret = mapped(mmap(NULL, PAGE, RW, MAP_PRIVATE, space, 0), 1);
+
+	return ret == -EINVAL ? 0 : ret ?: -EIO;
 }
 
 static int error_of(int ret) { return ret < 0 ? -errno : 0; }
@@ -422,9 +426,7 @@ static int op_map2(void)
 	};
 	int ret = call(space, AVM_IOC_MAP2, &arg);
 
-	if (!ret)
-		made = (char *)(uintptr_t)arg.out_addr;
-	return ret;
+	return ret ?: mapped((void *)(uintptr_t)arg.out_addr, 16);
 }
 
 static int op_map2_fixed(void)
