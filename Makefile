@@ -38,6 +38,8 @@ help:
 	@echo 'make bench          measure avm beside everything else, make tables and plots'
 	@echo '                    (BENCH_ARGS="--quick 6.12", see tools/bench --help)'
 	@echo 'make bench-check    count instructions, compare with bench/goals'
+	@echo 'make stress         random operations against a model, on one kernel (KERNEL=)'
+	@echo '                    (STRESS_ARGS="--seconds 600", see tools/stress --help)'
 	@echo 'make lint           run the linters'
 	@echo 'make                build for the running kernel (needs its headers)'
 	@echo 'make install        install module, library and header (prefix=, DESTDIR=)'
@@ -45,7 +47,7 @@ help:
 	@echo 'make load, unload   load the module just built, unload it'
 	@echo 'make clean          remove build/'
 
-.PHONY: demo check check-debug bench bench-check lint
+.PHONY: demo check check-debug bench bench-check stress lint
 demo:
 	@tools/demo --kernel $(KERNEL) $(FILE)
 
@@ -61,6 +63,9 @@ bench:
 
 bench-check:
 	@tools/bench --check
+
+stress:
+	@tools/stress --kernel $(KERNEL) $(STRESS_ARGS)
 
 lint:
 	@tools/lint

@@ -137,8 +137,8 @@ static void *thread_main(void *arg)
 /* A signal that nobody asked for, now and then, in any of the threads. */
 static void alarms(void)
 {
-	const struct itimerval often = { .it_interval = { .tv_usec = 7000 },
-					 .it_value = { .tv_usec = 7000 } };
+	const struct itimerval often = { .it_interval = { .tv_usec = 50000 },
+					 .it_value = { .tv_usec = 50000 } };
 
 	must(!setitimer(ITIMER_REAL, &often, NULL));
 }
