@@ -16,8 +16,7 @@ const uint16_t byte_at[BYTES] = { 0, 63, 2048, 4095 };
 int probe(char *addr, int value, int how);
 void probe_given_up(void);
 
-__asm__(
-".pushsection .text\n"
+__asm__(".pushsection .text\n"
 /* int probe(char *addr, int value, int how) */
 "probe:\n"
 "	xorl %eax, %eax\n"

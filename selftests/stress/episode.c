@@ -117,10 +117,8 @@ static void slot_close(struct thread *t)
 {
 	int i;
 
-	for (i = 0; i < SPACES; i++) {
+	for (i = 0; i < SPACES; i++)
 		t->report->frames[i] += model_count_frames(&t->slot.model, i);
-		t->report->views[i] += model_count_views(&t->slot.model, i);
-	}
 	model_end(&t->slot.model);
 }
 
@@ -164,17 +162,26 @@ static void process_main(const struct plan *plan, struct report *report, const i
 	_exit(0);
 }
 
-static void fail(struct report *r, const char *what, unsigned int a, unsigned long b,
-		 unsigned long c)
+/* Whether nobody has failed before. */
+static bool first_to_fail(struct report *r)
 {
 	int nobody = 0;
 
-	if (!atomic_compare_exchange_strong(&r->failed, &nobody, 2))
-		return;
+	if (!atomic_compare_exchange_strong(&r->failed, &nobody, 1))
+		return false;
 	r->steps = r->made[r->slot];
-	snprintf(r->text, sizeof(r->text), what, a, b, c);
+	return true;
 }
 
+static void check_count(struct report *r, int space, const char *what, uint64_t is,
+			uint64_t should_be)
+{
+	if (is != should_be && first_to_fail(r))
+		snprintf(r->text, sizeof(r->text), "the end: space %d: %s: %lu, not %lu\n", space,
+			 what, is, should_be);
+}
+
+/* All views were those of processes that are no more. */
 static void check_end(struct report *r, const int *fd)
 {
 	struct avm_stats st;
@@ -182,26 +189,23 @@ static void check_end(struct report *r, const int *fd)
 
 	for (i = 0; i < SPACES; i++) {
 		st = stats(fd[i]);
-		if (st.out_resident_pages != r->frames[i])
-			fail(r, "space %u: %lu pages are allocated, not %lu\n", i,
-			     st.out_resident_pages, r->frames[i]);
-		/* All views were those of processes that are no more. */
-		if (st.out_views)
-			fail(r, "space %u: %lu views are left, not %lu\n", i,
-			     st.out_views, 0);
+		check_count(r, i, "pages that are allocated", st.out_resident_pages, r->frames[i]);
+		check_count(r, i, "views that are left", st.out_views, 0);
 	}
 }
 
+/* The operation that a process died in is its last. */
 static void wait_for(struct report *r, pid_t pid, unsigned int first)
 {
 	int status;
 
 	must(waitpid(pid, &status, 0) == pid);
-	if (!status)
+	if (!status || !first_to_fail(r))
 		return;
-	if (!r->failed)
-		r->slot = first;
-	fail(r, "process of slot %u: died with status %#lx\n", first, status, 0);
+	r->slot = first;
+	r->steps = r->made[first] ? r->made[first] - 1 : 0;
+	snprintf(r->text, sizeof(r->text), "the process of slot %u: it died, status %#x\n", first,
+		 (unsigned int)status);
 }
 
 /* Return: whether all went as it must. */

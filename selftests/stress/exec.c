@@ -59,7 +59,7 @@ static void syscall_one(struct slot *s, const struct op *op, struct result *got)
 	ret = reads ? write(s->pipe[1], at, 1) : read(s->pipe[0], at, 1);
 	got->ret = ret < 0 ? -errno : 0;
 	/* What is in the pipe is to be taken out again. */
-	if (reads == (ret == 1))
+	if (reads ? ret == 1 : ret < 0)
 		must(read(s->pipe[0], &byte, 1) == 1);
 	if (reads && ret == 1)
 		got->ret = (uint8_t)byte;

@@ -465,11 +465,11 @@ static void expect_stats(struct slot *s, const struct op *op, struct result *e)
 	e->out[2] = model_count_views(m, op->space);
 }
 
-static int bad_create(const struct op *op)
+static void expect_create(const struct op *op, struct result *e)
 {
-	int err = bad_structure(op);
-
-	return !err && op->bad ? -EINVAL : err;
+	e->ret = bad_structure(op);
+	if (!e->ret && op->bad)
+		e->ret = -EINVAL;
 }
 
 void expect(struct slot *s, const struct op *op, const struct result *got, struct result *e)
@@ -493,7 +493,7 @@ void expect(struct slot *s, const struct op *op, const struct result *got, struc
 	case OP_FORK: return expect_fork(s, op, e);
 	case OP_MPROTECT: return expect_mprotect(s, op, e);
 	case OP_QUERY: return expect_query(op, e);
-	case OP_CREATE: e->ret = bad_create(op); return;
+	case OP_CREATE: return expect_create(op, e);
 	case OP_STATS: return expect_stats(s, op, e);
 	}
 }

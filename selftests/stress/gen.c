@@ -229,7 +229,9 @@ static void gen_details(struct random *r, const struct slot *s, struct op *op)
 		return;
 	case OP_SCAN: return gen_scan(r, s, op);
 	case OP_MAP: return gen_map(r, op);
-	case OP_UNMAP: op->n = some_pages(r, op->at, 300); return;
+	case OP_UNMAP:
+		op->n = some_pages(r, op->at, 300);
+		return;
 	case OP_MOVE: return gen_move(r, s, op);
 	case OP_MAP2: return gen_map2(r, s, op);
 	case OP_TRAP:

@@ -73,7 +73,7 @@ static uint32_t parse_only(char *list)
 	return only;
 }
 
-static uint64_t number(const char *text, uint64_t least, uint64_t most)
+static uint64_t to_number(const char *text, uint64_t least, uint64_t most)
 {
 	char *end;
 	uint64_t n = strtoull(text, &end, 0);
@@ -98,19 +98,44 @@ static void parse_options(int argc, char **argv)
 
 	while ((c = getopt_long(argc, argv, "h", known, NULL)) != -1) {
 		switch (c) {
-		case 's': plan->seed = number(optarg, 0, -1ul); break;
-		case 'n': options.ops = number(optarg, 1, -1ul); break;
-		case 'S': options.seconds = number(optarg, 1, 1000000); break;
-		case 'e': plan->ops = number(optarg, 5, EPISODE); break;
-		case 'p': plan->processes = number(optarg, 1, SLOTS); break;
-		case 't': plan->threads = number(optarg, 1, SLOTS); break;
-		case 'a': plan->accesses = number(optarg, 0, 100000); break;
-		case 'o': plan->only = parse_only(optarg); break;
-		case 'r': options.replay = optarg; break;
-		case 'P': options.print = true; break;
-		case 'x': options.shared = true; break;
-		case 'h': usage(stdout); exit(0);
-		default: exit(2);
+		case 's':
+			plan->seed = to_number(optarg, 0, -1ul);
+			break;
+		case 'n':
+			options.ops = to_number(optarg, 1, -1ul);
+			break;
+		case 'S':
+			options.seconds = to_number(optarg, 1, 1000000);
+			break;
+		case 'e':
+			plan->ops = to_number(optarg, 5, EPISODE);
+			break;
+		case 'p':
+			plan->processes = to_number(optarg, 1, SLOTS);
+			break;
+		case 't':
+			plan->threads = to_number(optarg, 1, SLOTS);
+			break;
+		case 'a':
+			plan->accesses = to_number(optarg, 0, 100000);
+			break;
+		case 'o':
+			plan->only = parse_only(optarg);
+			break;
+		case 'r':
+			options.replay = optarg;
+			break;
+		case 'P':
+			options.print = true;
+			break;
+		case 'x':
+			options.shared = true;
+			break;
+		case 'h':
+			usage(stdout);
+			exit(0);
+		default:
+			exit(2);
 		}
 	}
 	if (optind < argc)

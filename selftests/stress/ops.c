@@ -14,6 +14,9 @@ const char *const kind_names[KINDS] = {
 	[OP_QUERY] = "query", [OP_CREATE] = "create", [OP_STATS] = "stats",
 };
 
+/* Between words. */
+#define BLANKS "\n "
+
 #define FIELD(name) { #name, offsetof(struct op, name) }
 
 static const struct {
@@ -92,14 +95,14 @@ bool op_parse(const char *line, struct op *op)
 
 	memset(op, 0, sizeof(*op));
 	snprintf(copy, sizeof(copy), "%s", line);
-	word = strtok_r(copy, " \n", &rest);
+	word = strtok_r(copy, BLANKS, &rest);
 	if (!word)
 		return false;
 	while (op->kind < KINDS && strcmp(word, kind_names[op->kind]))
 		op->kind++;
 	if (op->kind == KINDS)
 		return false;
-	while ((word = strtok_r(NULL, " \n", &rest)))
+	while ((word = strtok_r(NULL, BLANKS, &rest)))
 		if (!parse_field(word, op, &ranges))
 			return false;
 	return op->count == ranges && in_bounds(op);
@@ -109,10 +112,11 @@ static void event_print(FILE *to, const struct event *e)
 {
 	if (e->what == EVENT_UPCALL)
 		fprintf(to, "; upcall at %#lx, access %lu, arg %lu, handler got %ld",
-			(long)e->addr, (long)e->access, (long)e->arg, (long)e->did);
+			(unsigned long)e->addr, (unsigned long)e->access,
+			(unsigned long)e->arg, (long)e->did);
 	else if (e->what == EVENT_SIGNAL)
-		fprintf(to, "; signal at %#lx, code %lu%s", (long)e->addr, (long)e->access,
-			e->did ? ", not SIGSEGV" : "");
+		fprintf(to, "; signal at %#lx, code %lu%s", (unsigned long)e->addr,
+			(unsigned long)e->access, e->did ? ", not SIGSEGV" : "");
 }
 
 static void one_print(FILE *to, const char *name, const struct result *r)

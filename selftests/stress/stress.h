@@ -169,7 +169,7 @@ struct report {
 	unsigned int slot;
 	unsigned int steps;		/* operations before the one that failed */
 	char text[8192];
-	_Atomic uint64_t frames[SPACES], views[SPACES];
+	_Atomic uint64_t frames[SPACES];
 	_Atomic uint64_t done;
 	unsigned int made[SLOTS];
 	struct op op[SLOTS][EPISODE];
