@@ -40,9 +40,9 @@ refuses() {
 
 echo "TAP version 13"
 echo "1..6"
-check "one thread: every result is the model's" --seed 5 --threads 1 --ops 12000
-check "two threads: every result is the model's" --seed 50 --threads 2 --ops 12000
-check "two processes: every result is the model's" --seed 500 --processes 2 --threads 2 --ops 12000
+check "one thread: every result is the model's" --seed 5 --threads 1 --ops 8000
+check "two threads: every result is the model's" --seed 50 --threads 2 --ops 8000
+check "two processes: every result is the model's" --seed 500 --processes 2 --threads 2 --ops 8000
 check "what a run prints can be replayed" --seed 7 --replay "$here/model-script"
 check "threads share pages: no write is lost" --shared --seed 3 --seconds 4
 refuses
