@@ -35,6 +35,8 @@ help:
 	@echo 'make check          build and test everything, on the host and in VMs'
 	@echo 'make check-debug    test on kernels that find mistakes: builds them, or takes those'
 	@echo '                    in DEBUG_KERNELS=DIR'
+	@echo 'make mutants        break the code on purpose, see the tests fail (a debug kernel'
+	@echo '                    for some: DEBUG_KERNELS=DIR; MUTANTS_ARGS, see tools/mutants --help)'
 	@echo 'make bench          measure avm beside everything else, make tables and plots'
 	@echo '                    (BENCH_ARGS="--quick 6.12", see tools/bench --help)'
 	@echo 'make bench-check    count instructions, compare with bench/goals'
@@ -47,7 +49,7 @@ help:
 	@echo 'make load, unload   load the module just built, unload it'
 	@echo 'make clean          remove build/'
 
-.PHONY: demo check check-debug bench bench-check stress lint
+.PHONY: demo check check-debug mutants bench bench-check stress lint
 demo:
 	@tools/demo --kernel $(KERNEL) $(FILE)
 
@@ -57,6 +59,9 @@ check:
 check-debug:
 	@dir="$(DEBUG_KERNELS)"; [ -n "$$dir" ] || dir=$$(tools/vm/debug-kernel --all) || exit; \
 		tools/check --debug-kernels "$$dir" $(CHECK_ARGS)
+
+mutants:
+	@tools/mutants $(if $(DEBUG_KERNELS),--debug-kernels $(DEBUG_KERNELS)) $(MUTANTS_ARGS)
 
 bench:
 	@tools/bench $(BENCH_ARGS)

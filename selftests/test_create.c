@@ -150,6 +150,47 @@ TEST(no_descriptor_left_is_EMFILE)
 	EXPECT_EQ(15, create(dev, PAGE));
 }
 
+/* Leaves nothing behind: so many spaces would be missed when the machine ends. */
+TEST(creation_that_fails_leaves_no_memory_behind)
+{
+	struct rlimit limit = { 16, 16 };
+	int dev = device(), i;
+
+	must(!setrlimit(RLIMIT_NOFILE, &limit));
+	while (create(dev, PAGE) >= 0)
+		;
+	for (i = 0; i < 8192; i++)
+		ASSERT_EQ(-EMFILE, create(dev, PAGE));
+}
+
+/* Sizes around those at which what finds the pages gets higher by a level. */
+TEST(each_page_is_one_of_its_own_whatever_the_size)
+{
+	static const unsigned long sizes[] = {
+		1, 2, 511, 512, 513, 514, 512 * 512 - 1, 512 * 512,
+		512 * 512 + 1, 512 * 512 + 2,
+	};
+	unsigned int i;
+
+	for (i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+		int fd = space_new(sizes[i]);
+		char *p = view_new(fd, 0, sizes[i], RW);
+		char *last = p + (sizes[i] - 1) * PAGE;
+
+		p[0] = 1;
+		if (last != p) {
+			EXPECT_EQ(0, last[0]) TH_LOG("%lu pages", sizes[i]);
+			last[0] = 2;
+			EXPECT_EQ(1, p[0]) TH_LOG("%lu pages", sizes[i]);
+			EXPECT_EQ(2, stats(fd).out_resident_pages);
+		}
+		ASSERT_EQ(0, discard(fd, p, sizes[i]));
+		EXPECT_EQ(0, stats(fd).out_resident_pages);
+		must(!munmap(p, sizes[i] * PAGE));
+		close(fd);
+	}
+}
+
 TEST(a_device_opened_for_reading_only_makes_spaces)
 {
 	int dev = open(AVM_DEVICE, O_RDONLY), fd;

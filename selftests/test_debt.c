@@ -104,8 +104,17 @@ static int scan_protect(int space, const void *addr, uint64_t pages, int prot)
 	return call(space, AVM_IOC_SCAN, &arg);
 }
 
+static int protect_page(struct _test_data_debt *self, unsigned long page,
+			int prot)
+{
+	return call(self->space, AVM_IOC_PROTECT_PAGE,
+		    self->view + page * PAGE + prot);
+}
+
 static int slow_call(struct _test_data_debt *self)
 {
+	if (self->command == AVM_IOC_PROTECT_PAGE)
+		return protect_page(self, P, self->prot);
 	if (self->command == AVM_IOC_PROTECT)
 		return batch(self->space, AVM_IOC_PROTECT, self->ranges, LONG,
 			     NULL);
@@ -241,6 +250,55 @@ TEST_F(debt, protect_r_beside_scan)
 TEST_F(debt, protect_none_beside_scan)
 {
 	close_together(_metadata, self, AVM_IOC_SCAN, NONE, false);
+}
+
+/* Close P, and write to it without another instruction in between. */
+static int close_and_write(struct _test_data_debt *self, int prot)
+{
+	volatile char *p = self->view + P * PAGE;
+
+	memset(&denied, 0, sizeof(denied));
+	denied_armed = 1;
+	if (!sigsetjmp(denied_jump, 1)) {
+		must(!protect_page(self, P, prot));
+		*p = 2;
+	}
+	denied_armed = 0;
+	return denied.sig;
+}
+
+/*
+ * Both close P at the same moment, by the shortest call there is: the debt of
+ * the other lasts as long as its flush, and not an instruction less.
+ */
+static void close_at_once(struct __test_metadata *_metadata,
+			  struct _test_data_debt *self, int prot)
+{
+	double end = now() + 2 * SECONDS;
+	volatile unsigned int moment;
+
+	slow_start(self, AVM_IOC_PROTECT_PAGE, prot);
+	while (now() < end) {
+		must(!protect_page(self, P, RW));
+		self->view[P * PAGE] = 1;
+		moment = rand_r(&self->seed) % 256;
+		self->go++;
+		while (moment)
+			moment--;
+		ASSERT_EQ(SIGSEGV, close_and_write(self, prot));
+		end_round(self);
+	}
+	slow_stop(_metadata, self);
+}
+
+TEST_F(debt, protect_page_r_by_two_threads_at_once)
+{
+	close_at_once(_metadata, self, R);
+}
+
+TEST_F(debt, protect_page_none_by_two_threads_at_once)
+{
+	close_at_once(_metadata, self, NONE);
 }
 
 /*

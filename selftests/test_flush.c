@@ -167,6 +167,7 @@ FIXTURE_VARIANT(race) {
 	bool by_scan;
 	int prot;
 	unsigned long pages;	/* more than some 30 are flushed as a whole */
+	unsigned long at;	/* the page that is accessed */
 };
 
 #define WAY(_name, ...)	\
@@ -175,6 +176,8 @@ FIXTURE_VARIANT_ADD(race, _name) { __VA_ARGS__ }
 WAY(protect_r, .writes = true, .prot = R, .pages = 1);
 WAY(protect_none, .writes = true, .prot = NONE, .pages = 1);
 WAY(protect_r_many, .writes = true, .prot = R, .pages = 100);
+WAY(protect_r_last_of_some, .writes = true, .prot = R, .pages = 20, .at = 19);
+WAY(protect_none_last_of_some, .writes = true, .prot = NONE, .pages = 20, .at = 19);
 WAY(protect_none_many, .writes = true, .prot = NONE, .pages = CHUNK + 1);
 WAY(scan_r, .writes = true, .by_scan = true, .prot = R, .pages = 1);
 WAY(scan_none, .writes = true, .by_scan = true, .prot = NONE, .pages = 1);
@@ -204,7 +207,8 @@ TEST_F(race, nobody_gets_through_after_the_call)
 
 	memset(self->alias, 0, variant->pages * PAGE);
 	memset(self->view, 0, variant->pages * PAGE);
-	hammer_start(h, self->view, variant->writes);
+	self->word = (uint64_t *)(self->alias + variant->at * PAGE);
+	hammer_start(h, self->view + variant->at * PAGE, variant->writes);
 	for (; now() < end || rounds < 10; rounds++) {
 		ASSERT_TRUE(hammer_runs(h));
 		ASSERT_EQ(0, close_pages(self, variant));
@@ -514,6 +518,41 @@ TEST_F(count, one_for_mixed_protections)
 	start(self);
 	EXPECT_EQ(0, batch(self->space, AVM_IOC_PROTECT, ranges, MANY, NULL));
 	expect_flushes(1, MANY * 3 / 4);
+}
+
+/* All but one of the pages, which was mapped and never accessed. */
+static void one_but_for(struct __test_metadata *_metadata,
+			struct _test_data_count *self, int n, int untouched)
+{
+	int i;
+
+	ASSERT_EQ(0, discard(self->space, self->view, n));
+	ASSERT_EQ(0, protect(self->space, self->view, n, RW));
+	ASSERT_EQ(0, populate(self->space, self->view, n));
+	for (i = 0; i < n; i++) {
+		if (i != untouched)
+			self->view[i * PAGE] = 1;
+		ranges[i] = (struct avm_range){
+			.addr = (uintptr_t)self->view + i * PAGE,
+			.length = PAGE,
+			.prot = R,
+		};
+	}
+	start(self);
+	EXPECT_EQ(0, batch(self->space, AVM_IOC_PROTECT, ranges, n, NULL));
+	expect_flushes(1, n);
+}
+
+/* Few pages go the short way; the first of many decides for none but itself. */
+TEST_F(count, one_wherever_the_page_that_nobody_can_have_cached_is)
+{
+	static const int sizes[] = { 2, 8, 20 };
+	int i;
+
+	for (i = 0; i < 3; i++) {
+		one_but_for(_metadata, self, sizes[i], 0);
+		one_but_for(_metadata, self, sizes[i], sizes[i] - 1);
+	}
 }
 
 TEST_F(count, none_for_unprot)

@@ -287,6 +287,22 @@ static int touch_and_hold(int user, int tell, int wait)
 	return read(wait, &n, 1);
 }
 
+/*
+ * The kernel keeps what it knows of a user while a space is charged to him. So
+ * many users would be missed when the machine ends.
+ */
+TEST(users_are_forgotten_with_their_spaces)
+{
+	int user;
+
+	become(0, LIMIT * PAGE, LIMIT * PAGE);
+	for (user = 100000; user < 132768; user++) {
+		/* The real one counts; the effective one may change it again. */
+		must(!setresuid(user, 0, 0));
+		ASSERT_EQ(0, close(create(1)));
+	}
+}
+
 TEST(other_users_have_a_limit_of_their_own)
 {
 	int tell[2], wait[2], i, status;

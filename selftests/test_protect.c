@@ -266,33 +266,85 @@ static int only(char *p, unsigned long pages, unsigned long first,
 	return 1;
 }
 
+static const struct { unsigned long first, last; } exact[] = {
+	{ 0, 0 }, { 510, 513 }, { 511, 511 }, { 512, 512 },
+	{ 1, 1022 }, { 513, 1533 }, { 1535, 1535 }, { 0, 1535 },
+	{ 256, 767 }, { 257, 768 }, { 512, 1023 },
+};
+
+#define EXACT	(sizeof(exact) / sizeof(exact[0]))
+
 TEST_F(protect, ranges_end_exactly_at_any_place_in_any_page_table)
 {
 	static const unsigned long skews[] = { 0, 255, 511 };
-	static const struct { unsigned long first, last; } ranges[] = {
-		{ 0, 0 }, { 510, 513 }, { 511, 511 }, { 512, 512 },
-		{ 1, 1022 }, { 513, 1533 }, { 1535, 1535 }, { 0, 1535 },
-		{ 256, 767 }, { 257, 768 }, { 512, 1023 },
-	};
 	unsigned long s, i;
 
 	for (s = 0; s < 3; s++) {
 		char *p = view_at(self->space, 1536, skews[s], RWX);
 
-		for (i = 0; i < sizeof(ranges) / sizeof(ranges[0]); i++) {
-			unsigned long first = ranges[i].first;
-			unsigned long n = ranges[i].last - first + 1;
+		for (i = 0; i < EXACT; i++) {
+			unsigned long first = exact[i].first;
+			unsigned long n = exact[i].last - first + 1;
 			int prot = i % 2 ? R : NONE;
 
 			/* In the first round nothing was ever touched. */
 			must(!protect(self->space, p, 1536, RW));
 			must(!protect(self->space, p + first * PAGE, n, prot));
-			EXPECT_TRUE(only(p, 1536, first, ranges[i].last, prot))
+			EXPECT_TRUE(only(p, 1536, first, exact[i].last, prot))
 				TH_LOG("skew %lu, %lu pages from %lu", skews[s],
 				       n, first);
 		}
 		munmap(p, 1536 * PAGE);
 	}
+}
+
+/*
+ * What the page tables have hides what the states have: here they are not there,
+ * or are there and have nothing but one page each.
+ */
+TEST_F(protect, ranges_end_exactly_where_nothing_was_ever_touched)
+{
+	unsigned long i, j, first, last;
+	int prot;
+
+	for (i = 0; i < 3 * EXACT; i++) {
+		char *p = view_at(self->space, 1536, 0, RWX);
+
+		for (j = 0; j < 3 && i % 3; j++)
+			p[(100 + j * TABLE) * PAGE] = 1;
+		first = exact[i / 3].first;
+		last = exact[i / 3].last;
+		prot = i % 3 == 1 ? R : NONE;
+		must(!protect(self->space, p, 1536, RW));
+		must(!protect(self->space, p + first * PAGE, last - first + 1, prot));
+		EXPECT_TRUE(grants(p + first * PAGE, prot, 0) && grants(p + last * PAGE, prot, 0));
+		EXPECT_TRUE(!first || grants(p + (first - 1) * PAGE, RW, 0));
+		EXPECT_TRUE(last == 1535 || grants(p + (last + 1) * PAGE, RW, 0))
+			TH_LOG("from %lu to %lu, protection %d", first, last, prot);
+		munmap(p, 1536 * PAGE);
+	}
+}
+
+/* Nothing was ever touched: what all pages of a table have needs no bytes. */
+TEST_F(protect, all_but_one_page_of_a_page_table_is_not_all)
+{
+	char *p = view_at(self->space, 3 * TABLE, 0, RWX);
+	char *mid = p + TABLE * PAGE;
+
+	must(!protect(self->space, p, TABLE - 1, NONE));
+	EXPECT_TRUE(grants(p + (TABLE - 2) * PAGE, NONE, 0));
+	EXPECT_TRUE(grants(p + (TABLE - 1) * PAGE, RWX, 0));
+	EXPECT_TRUE(grants(mid, RWX, 0));
+	munmap(p, 3 * TABLE * PAGE);
+
+	p = view_at(self->space, 3 * TABLE, 0, RWX);
+	mid = p + TABLE * PAGE;
+	must(!protect(self->space, mid + PAGE, TABLE - 1, NONE));
+	EXPECT_TRUE(grants(mid, RWX, 0));
+	EXPECT_TRUE(grants(mid + PAGE, NONE, 0));
+	EXPECT_TRUE(grants(mid + (TABLE - 1) * PAGE, NONE, 0));
+	EXPECT_TRUE(grants(mid + TABLE * PAGE, RWX, 0));
+	munmap(p, 3 * TABLE * PAGE);
 }
 
 TEST_F(protect, part_of_a_chunk_after_all_of_it)

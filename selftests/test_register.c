@@ -773,6 +773,26 @@ static void *spin_thread(void *arg)
 	return NULL;
 }
 
+/* So many that the machine would miss them when it ends. */
+TEST(registrations_go_with_their_view)
+{
+	int space = space_new(1), i;
+
+	for (i = 0; i < 16384; i++) {
+		char *view = view_new(space, 0, 1, RW);
+		struct avm_trap arg = {
+			.size = sizeof(arg),
+			.addr = (uintptr_t)view,
+			.length = PAGE,
+			.entry = 1,
+		};
+
+		ASSERT_EQ(0, call(space, AVM_IOC_TRAP, &arg));
+		must(!munmap(view, PAGE));
+	}
+	close(space);
+}
+
 TEST(registering_over_and_over_does_not_use_up_memory)
 {
 	long before, lowest, available;

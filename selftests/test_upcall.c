@@ -2094,6 +2094,23 @@ TEST_F(upcall, onstack_runs_on_the_alternate_stack)
 }
 
 /* An odd size and place: its top is no multiple of 16. */
+/* Whoever runs on the alternate stack already has a red zone there. */
+TEST_F(upcall, frame_nested_on_the_alternate_stack_is_below_the_red_zone)
+{
+	char here;
+	stack_t alt = {
+		.ss_sp = (char *)((uintptr_t)&here & ~15ul) - 32768,
+		.ss_size = 65536,
+	};
+
+	close_all();
+	ASSERT_EQ(0, raw_trap(self->space, self->view, PAGES, 7, NONE, AVM_TRAP_ONSTACK));
+	ASSERT_EQ(0, sigaltstack(&alt, NULL));
+	EXPECT_EQ(7, lands_with(self->view, 1));
+	EXPECT_EQ(landed.sp - 128, (uintptr_t)(landed_at + 1));
+	EXPECT_EQ(1, upcalls(self->space));
+}
+
 TEST_F(upcall, onstack_of_an_odd_size_is_aligned)
 {
 	char *room = malloc(65536 + 64);
