@@ -42,6 +42,9 @@ help:
 	@echo 'make bench-check    count instructions, compare with bench/goals'
 	@echo 'make stress         random operations against a model, on one kernel (KERNEL=)'
 	@echo '                    (STRESS_ARGS="--seconds 600", see tools/stress --help)'
+	@echo 'make coverage       which lines of the module the tests execute'
+	@echo 'make fuzz           fuzz the module on a debug kernel (DEBUG_KERNELS=DIR)'
+	@echo '                    (FUZZ_ARGS="--seconds N", see tools/fuzz --help)'
 	@echo 'make lint           run the linters'
 	@echo 'make                build for the running kernel (needs its headers)'
 	@echo 'make install        install module, library and header (prefix=, DESTDIR=)'
@@ -49,7 +52,7 @@ help:
 	@echo 'make load, unload   load the module just built, unload it'
 	@echo 'make clean          remove build/'
 
-.PHONY: demo check check-debug mutants bench bench-check stress lint
+.PHONY: demo check check-debug mutants stress coverage fuzz bench bench-check lint
 demo:
 	@tools/demo --kernel $(KERNEL) $(FILE)
 
@@ -62,6 +65,14 @@ check-debug:
 
 mutants:
 	@tools/mutants $(if $(DEBUG_KERNELS),--debug-kernels $(DEBUG_KERNELS)) $(MUTANTS_ARGS)
+
+coverage:
+	@tools/coverage $(COVERAGE_ARGS)
+
+fuzz:
+	@kernel="$(DEBUG_KERNELS)/6.12-debug"; \
+		[ -n "$(DEBUG_KERNELS)" ] || kernel=$$(tools/vm/debug-kernel 6.12-debug) || exit; \
+		tools/fuzz --kernel "$$kernel" $(FUZZ_ARGS)
 
 bench:
 	@tools/bench $(BENCH_ARGS)

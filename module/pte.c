@@ -592,25 +592,13 @@ void avm_pte_take_protect(struct avm_step *step, unsigned int i,
 
 /**
  * avm_pte_mark() - set bits of a page
- * @step: locked; has bytes, where the page has no PTE
+ * @step: locked; has bytes, in which they are set: a bit in either its byte or
+ *	its PTE is enough
  * @i: page of the step
  * @bits: AVM_STATE_CARRIED bits
  */
 void avm_pte_mark(struct avm_step *step, unsigned int i, u8 bits)
 {
-	pte_t *ptep = step->pte + i, old, new;
-
 	lockdep_assert_held(step->ptl);
-	if (step->state.bytes) {
-		step->state.bytes[i] |= bits;
-		return;
-	}
-	old = ptep_get(ptep);
-	do {
-		new = old;
-		if (bits & AVM_STATE_DIRTY)
-			new = pte_mkdirty(new);
-		if (bits & AVM_STATE_ACCESSED)
-			new = pte_mkyoung(new);
-	} while (!exchange(ptep, &old, new));
+	step->state.bytes[i] |= bits;
 }

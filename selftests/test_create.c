@@ -191,6 +191,37 @@ TEST(each_page_is_one_of_its_own_whatever_the_size)
 	}
 }
 
+#define FILE_MAX	"/proc/sys/fs/file-max"
+
+static void set_file_max(const char *text)
+{
+	int fd = open(FILE_MAX, O_WRONLY);
+
+	must(fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text));
+	close(fd);
+}
+
+/* Root is not limited: somebody else, to whom it has given the device. */
+TEST(no_file_left_is_ENFILE)
+{
+	int dev = device(), fd = open(FILE_MAX, O_RDONLY), status;
+	char before[32] = "";
+	pid_t pid;
+
+	must(fd >= 0 && read(fd, before, sizeof(before) - 1) > 0);
+	set_file_max("0");
+	pid = fork();
+	if (!pid) {
+		child_begins();
+		must(!setresuid(65534, 65534, 65534));
+		_exit(-create(dev, PAGE));
+	}
+	status = status_of(pid);
+	set_file_max(before);
+	EXPECT_EQ(ENFILE, exited_with(status));
+	EXPECT_LE(0, create(dev, PAGE));
+}
+
 TEST(a_device_opened_for_reading_only_makes_spaces)
 {
 	int dev = open(AVM_DEVICE, O_RDONLY), fd;

@@ -47,6 +47,29 @@ static unsigned long resident(int space)
 	return stats(space).out_resident_pages;
 }
 
+/* More than the module does before it lets others have their turn. */
+TEST_F(discard, more_pages_than_one_round_takes_go_by_one_call)
+{
+	const unsigned long pages = 65536 + 100;
+	char *view = view_new(self->space, PAGES, pages, RW);
+	struct avm_range ranges[] = {
+		{ .addr = (uintptr_t)view, .length = PAGE },
+		{ .addr = (uintptr_t)view + PAGE, .length = (pages - 1) * PAGE },
+	};
+	struct avm_batch out;
+
+	ASSERT_EQ(0, populate(self->space, view, pages));
+	view[0] = 1;
+	view[(pages - 1) * PAGE] = 1;
+	EXPECT_EQ(pages, resident(self->space));
+	ASSERT_EQ(0, batch(self->space, AVM_IOC_DISCARD, ranges, 2, &out));
+	EXPECT_EQ(2, out.out_done);
+	EXPECT_EQ(0, out.out_bytes);
+	EXPECT_EQ(0, resident(self->space));
+	EXPECT_TRUE(zero(view));
+	EXPECT_TRUE(zero(view + (pages - 1) * PAGE));
+}
+
 TEST_F(discard, pages_read_as_zeros_and_can_be_used_again)
 {
 	memset(self->view, 7, 4 * PAGE);

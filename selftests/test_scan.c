@@ -4,7 +4,10 @@
  */
 #include "avmtest.h"
 
+#include <linux/userfaultfd.h>
+#include <pthread.h>
 #include <stdbool.h>
+#include <sys/syscall.h>
 #include <time.h>
 
 #include "kselftest_harness.h"
@@ -679,6 +682,102 @@ TEST_F(large, an_answer_cut_short_leaves_the_rest_for_the_next_scan)
 		ASSERT_EQ(i % 77 == 5, bit(self->bitmap, i));
 }
 
+/*
+ * A buffer that goes while the scan runs: two pages, of which userfaultfd hands
+ * every touch to a thread. The scan writes zeros to the first, then to the
+ * second; the thread takes the first away again before it lets the scan have
+ * the second. So the scan meets it when it writes its answer; then the thread
+ * unmaps both.
+ */
+struct vanishing {
+	int uffd;
+	char *pages;
+	pthread_t thread;
+	int touches;
+};
+
+static void next_touch(struct vanishing *v, char *page)
+{
+	struct uffd_msg msg;
+
+	must(read(v->uffd, &msg, sizeof(msg)) == sizeof(msg));
+	must(msg.event == UFFD_EVENT_PAGEFAULT);
+	must((msg.arg.pagefault.address & ~(PAGE - 1)) == (uintptr_t)page);
+	v->touches++;
+}
+
+static void give_page(struct vanishing *v, char *page)
+{
+	struct uffdio_zeropage zero = { .range = { (uintptr_t)page, PAGE } };
+
+	must(!ioctl(v->uffd, UFFDIO_ZEROPAGE, &zero));
+}
+
+static void *vanish(void *arg)
+{
+	struct vanishing *v = arg;
+	struct uffdio_range both = { (uintptr_t)v->pages, 2 * PAGE };
+
+	next_touch(v, v->pages);
+	give_page(v, v->pages);
+	next_touch(v, v->pages + PAGE);
+	must(!madvise(v->pages, PAGE, MADV_DONTNEED));
+	give_page(v, v->pages + PAGE);
+	next_touch(v, v->pages);
+	must(!munmap(v->pages, 2 * PAGE));
+	must(!ioctl(v->uffd, UFFDIO_WAKE, &both));
+	return NULL;
+}
+
+static void vanishing_setup(struct vanishing *v)
+{
+	struct uffdio_api api = { .api = UFFD_API };
+	struct uffdio_register reg = { .mode = UFFDIO_REGISTER_MODE_MISSING };
+
+	v->touches = 0;
+	v->pages = mmap(NULL, 2 * PAGE, RW, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	must(v->pages != MAP_FAILED);
+	v->uffd = syscall(SYS_userfaultfd, O_CLOEXEC);
+	must(v->uffd >= 0 && !ioctl(v->uffd, UFFDIO_API, &api));
+	reg.range = (struct uffdio_range){ (uintptr_t)v->pages, 2 * PAGE };
+	must(!ioctl(v->uffd, UFFDIO_REGISTER, &reg));
+	must(!pthread_create(&v->thread, NULL, vanish, v));
+}
+
+TEST_F(large, an_answer_whose_place_vanishes_meanwhile_is_told_by_the_next_scan)
+{
+	struct avm_scan arg;
+	struct vanishing v;
+	uint32_t prot;
+	int form;
+
+	for (form = BITMAP; form <= RANGES; form++) {
+		for (prot = 0; prot <= AVM_SCAN_PROTECT; prot += AVM_SCAN_PROTECT) {
+			write_pages(self->view, 3, 50, 2);
+			vanishing_setup(&v);
+			arg = scan_of(self->view, 0, WINDOW, AVM_PAGE_DIRTY, BOTH);
+			if (form == BITMAP)
+				want_bitmap(&arg, (uint64_t *)(v.pages + PAGE / 2));
+			else
+				want_spans(&arg, (struct avm_span *)(v.pages + PAGE / 2),
+					   SPANS);
+			if (prot)
+				want_prot(&arg, R);
+			EXPECT_EQ(-EFAULT, do_scan(self->space, &arg));
+			must(!pthread_join(v.thread, NULL));
+			close(v.uffd);
+			EXPECT_EQ(3, v.touches);
+			EXPECT_EQ(arg.addr, arg.out_end);
+			EXPECT_EQ(0, arg.out_pages);
+			EXPECT_EQ(0, arg.out_spans);
+			EXPECT_EQ(50, accessed(self->space, self->view, WINDOW, NULL));
+			EXPECT_EQ(50, dirty(self->space, self->view, WINDOW, self->bitmap));
+			EXPECT_TRUE(bit(self->bitmap, 3) && bit(self->bitmap, 101));
+			must(!protect(self->space, self->view, WINDOW, RW));
+		}
+	}
+}
+
 /* Immense and almost empty: what was never touched costs next to nothing. */
 #define TERA	(1ul << 28)	/* pages */
 
@@ -721,6 +820,20 @@ TEST_F(sparse, a_tebibyte_is_scanned_by_what_was_touched)
 		EXPECT_EQ(SIGSEGV, try_read(self->view + where[i] * PAGE));
 	}
 	EXPECT_EQ(0, try_read(self->view + (TERA - 2) * PAGE));
+}
+
+/* With five levels of page tables, where not even the highest has an entry. */
+TEST(addresses_that_take_five_levels_are_passed_over)
+{
+	int space = space_new(64);
+	char *hint = (char *)(3ul << 50);
+	char *view = mmap(hint, 64 * PAGE, RW, MAP_SHARED, space, 0);
+
+	ASSERT_NE(MAP_FAILED, view);
+	EXPECT_EQ(0, scan(space, view, 64, BOTH, BOTH, NULL));
+	view[5 * PAGE] = 1;
+	EXPECT_EQ(1, dirty(space, view, 64, NULL));
+	EXPECT_EQ(0, dirty(space, view, 64, NULL));
 }
 
 /* The module gives up its lock every so often: that does not show. */
