@@ -24,10 +24,9 @@
  * A user access that the protection of its page forbids calls the code that
  * AVM_IOC_TRAP has registered for the page. Where there is none, or it cannot
  * be called, the access raises SIGSEGV with the exact address in si_addr.
- * si_code is SEGV_MAPERR, but SEGV_ACCERR where
- * the page may be read and not executed and a fetch meets it, and where the
- * mapping as a whole forbids the access (a write to a view that was mapped
- * PROT_READ). A system call that meets such a page fails with EFAULT, without
+ * si_code is SEGV_MAPERR, but SEGV_ACCERR, and no call, where a fetch meets a page
+ * that is mapped and may not be executed, and where the mapping as a whole forbids
+ * the read or write (a write to a view that was mapped PROT_READ). A system call that meets such a page fails with EFAULT, without
  * a signal. A touch for which no memory can be had raises SIGBUS (EFAULT from
  * a system call).
  *
@@ -396,8 +395,9 @@ struct avm_stats {
  * SIGSEGV may be blocked or handled by somebody else.
  *
  * With @raise a denied access that @raise allows first gives its page that
- * much more protection, and maps it, which counts as an access. So a write
- * barrier costs no call: the write succeeds when it is resumed. A second thread
+ * much more protection, and maps it, which counts as an access; of a page that
+ * was mapped before, the access itself does, when it is resumed. So a write
+ * barrier costs no call: the write succeeds then. A second thread
  * that touches the page meanwhile is not stopped.
  *
  * The registration is one of pages of the view: it follows them in mremap(2),
