@@ -86,7 +86,7 @@ static int works(int space)
 
 /* ---- views without end ---- */
 
-static unsigned long max_map_count(void)
+static unsigned long mappings_allowed(void)
 {
 	return get("/proc/sys/vm/max_map_count", NULL);
 }
@@ -125,7 +125,7 @@ static void make_views(int space, unsigned long most)
 TEST(a_process_makes_as_many_views_as_it_can)
 {
 	const char *text = getenv("AVM_DOS_VIEWS");
-	unsigned long old = max_map_count(), most = text ? strtoul(text, NULL, 10) : old;
+	unsigned long old = mappings_allowed(), most = text ? strtoul(text, NULL, 10) : old;
 	int space = space_new(1024);
 	pid_t pid;
 
@@ -166,7 +166,9 @@ TEST(calls_over_all_of_the_largest_space)
 	p = view_new(space, query.out_max_size / PAGE - pages, pages, RW);
 	EXPECT_EQ(0, dirty(space, p, pages, NULL));
 	EXPECT_EQ(0, discard(space, p, pages));
-	p[0] = p[length / 3] = p[length - 1] = 1;
+	p[0] = 1;
+	p[length / 3] = 1;
+	p[length - 1] = 1;
 	EXPECT_EQ(3, dirty(space, p, pages, NULL));
 	EXPECT_EQ(3, accessed(space, p, pages, NULL));
 	EXPECT_EQ(0, dirty(space, p, pages, NULL));

@@ -145,7 +145,8 @@ TEST_F(resched, a_space_of_a_TiB)
 	int file;
 
 	must(bitmap);
-	p[0] = p[TB / 2] = 1;
+	p[0] = 1;
+	p[TB / 2] = 1;
 	WATCH("protect 1 TiB", EXPECT_EQ(0, protect(space, p, pages, R)));
 	WATCH("protect 1 TiB again", EXPECT_EQ(0, protect(space, p, pages, RW)));
 	WATCH("scan 1 TiB, a count", EXPECT_EQ(2, dirty(space, p, pages, NULL)));
@@ -169,7 +170,9 @@ TEST_F(resched, the_largest_space_untouched)
 	char *p = view_new(space, 0, pages, RW);
 
 	WATCH("scan 64 TiB", EXPECT_EQ(0, dirty(space, p, pages, NULL)));
-	p[0] = p[length / 2] = p[length - 1] = 1;
+	p[0] = 1;
+	p[length / 2] = 1;
+	p[length - 1] = 1;
 	WATCH("scan 64 TiB with three pages", EXPECT_EQ(3, dirty(space, p, pages, NULL)));
 	WATCH("discard 64 TiB", EXPECT_EQ(0, discard(space, p, pages)));
 	WATCH("stats", now = stats(space));

@@ -716,7 +716,8 @@ static const struct operation {
 	{ "read of a fresh page", op_read_fresh, TOUCH, touch_failed, fresh_zero, NULL, 1, 0 },
 	{ "write of a fresh page", op_write_fresh, TOUCH, touch_failed, fresh_written, NULL, 1, 0 },
 	{ "read without a page table", op_read_far, TOUCH, touch_failed, far_zero, NULL, 1, 0 },
-	{ "write without a page table", op_write_far, TOUCH, touch_failed, far_written, NULL, 1, 0 },
+	{ "write without a page table", op_write_far, TOUCH, touch_failed, far_written,
+	  NULL, 1, 0 },
 	{ "read in another view", op_read_other, TOUCH, touch_failed, kept, NULL, 0, 0 },
 	{ "denied accesses", op_denied, { 0 }, unchanged, unchanged, NULL, 0, DIES },
 	{ "system call", op_system_call, { EFAULT }, touch_failed, far_x, NULL, 1, 0 },
@@ -744,7 +745,8 @@ static const struct operation {
 	{ "scan, a count", op_scan_count, { 0 }, unchanged, unchanged, NULL, 0, 0 },
 	{ "scan, a bitmap", op_scan_bitmap, { ENOMEM, EFAULT }, scan_left, scan_told, NULL, 2, 0 },
 	{ "scan, ranges", op_scan_ranges, { ENOMEM, EFAULT }, scan_left, scan_told, NULL, 2, 0 },
-	{ "scan and protect", op_scan_protect, { ENOMEM, EFAULT }, scan_left, scan_told, NULL, 3, 0 },
+	{ "scan and protect", op_scan_protect, { ENOMEM, EFAULT }, scan_left, scan_told,
+	  NULL, 3, 0 },
 	{ "map2", op_map2, NOMEM, unchanged, map2_done, NULL, 2, 0 },
 	{ "map2 at a place", op_map2_fixed, NOMEM, unchanged, map2_done, NULL, 2, 0 },
 	{ "trap, the first", op_trap, NOMEM, far_none, far_there, NULL, 1, 0 },
@@ -886,7 +888,7 @@ static void test_leaks(void)
 	while (n < sizeof(text) - 1 && (got = read(fd, text + n, sizeof(text) - 1 - n)) > 0)
 		n += got;
 	close(fd);
-	ours = strstr(text, "[avm]") != NULL;
+	ours = !!strstr(text, "[avm]");
 	if (ours)
 		printf("# %.3000s\n", text);
 	ksft_test_result(!ours, "kmemleak finds nothing of avm\n");

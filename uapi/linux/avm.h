@@ -26,9 +26,9 @@
  * be called, the access raises SIGSEGV with the exact address in si_addr.
  * si_code is SEGV_MAPERR, but SEGV_ACCERR, and no call, where a fetch meets a page
  * that is mapped and may not be executed, and where the mapping as a whole forbids
- * the read or write (a write to a view that was mapped PROT_READ). A system call that meets such a page fails with EFAULT, without
- * a signal. A touch for which no memory can be had raises SIGBUS (EFAULT from
- * a system call).
+ * the read or write (a write to a view that was mapped PROT_READ). A system call
+ * that meets such a page fails with EFAULT, without a signal. A touch for which no
+ * memory can be had raises SIGBUS (EFAULT from a system call).
  *
  * Pages of a view are no ordinary memory to the kernel: what pins user pages
  * refuses them with EFAULT (O_DIRECT, registered buffers, process_vm_readv(2),
