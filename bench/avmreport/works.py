@@ -87,9 +87,9 @@ last closed, so that each CPU which ran the program may have their translations;
 thread runs, the flush has to reach its CPU too. <b>Contiguous</b>: one range, which is what
 mprotect is best at, above all with huge pages. <b>Scattered</b>: every other page, for which
 mprotect needs a call and a mapping each, and avm one call. <b>Shuffled</b>: those in random
-order, which makes avm look up the page table for each anew. Up to 10 pages the call itself is most of it; how the line goes on tells what a page
-takes. The time ends with the call: that pages are looked up again afterwards, as the TLB was
-flushed, is not in it.""",
+order, which makes avm look up the page table for each anew. Up to 10 pages the call itself is
+most of it; how the line goes on tells what a page takes. The time ends with the call: that pages
+are looked up again afterwards, as the TLB was flushed, is not in it.""",
                   {"protn": "close"}, column="pages"),
     "dirty": Work("DIRTY: find the pages that were written", """<b>Arm</b>: begin to watch pages,
 all of which were written before. <b>Write</b> to some of them: the price of the first write to
