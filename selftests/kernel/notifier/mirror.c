@@ -246,27 +246,12 @@ static void set_note(struct mirror *m, struct note *note, struct note now)
 	*note = now;
 }
 
-/* Look at the page tables once. Return: -EAGAIN if an announcement came. */
-static int try_map(struct mirror *m, unsigned long addr, bool write)
+/* Note what the page tables hold, if no announcement has come since @seq. */
+static int take_note(struct mirror *m, unsigned long addr, struct note now,
+		     bool write, unsigned long seq)
 {
-	struct mm_struct *mm = m->mn.mm;
-	struct note now = {};
-	unsigned long seq;
-	spinlock_t *ptl;	/* of the page table */
 	int err = 0;
-	pmd_t *pmd;
 
-	spin_lock(&m->lock);
-	seq = m->seq;
-	spin_unlock(&m->lock);
-	pmd = find_table(mm, addr);
-	if (!pmd)
-		return -EFAULT;
-	ptl = pte_lockptr(mm, pmd);
-	spin_lock(ptl);
-	now = note_of(*pte_offset_kernel(pmd, addr));
-	if (m->kind == NOTIFIER_TABLES)
-		spin_unlock(ptl);
 	spin_lock(&m->lock);
 	if (!now.pfn || (write && !(now.flags & _PAGE_RW))) {
 		err = -EFAULT;
@@ -279,8 +264,34 @@ static int try_map(struct mirror *m, unsigned long addr, bool write)
 		set_note(m, find_note(m, addr), now);
 	}
 	spin_unlock(&m->lock);
-	if (m->kind == NOTIFIER_TLB)
+	return err;
+}
+
+/* Look at the page tables once. Return: -EAGAIN if an announcement came. */
+static int try_map(struct mirror *m, unsigned long addr, bool write)
+{
+	struct mm_struct *mm = m->mn.mm;
+	struct note now = {};
+	unsigned long seq;
+	spinlock_t *ptl;	/* of the page table */
+	int err;
+	pmd_t *pmd;
+
+	spin_lock(&m->lock);
+	seq = m->seq;
+	spin_unlock(&m->lock);
+	pmd = find_table(mm, addr);
+	if (!pmd)
+		return -EFAULT;
+	ptl = pte_lockptr(mm, pmd);
+	spin_lock(ptl);
+	now = note_of(*pte_offset_kernel(pmd, addr));
+	if (m->kind == NOTIFIER_TABLES) {
 		spin_unlock(ptl);
+		return take_note(m, addr, now, write, seq);
+	}
+	err = take_note(m, addr, now, write, seq);
+	spin_unlock(ptl);
 	return err;
 }
 

@@ -139,6 +139,7 @@ static int follow_vma(struct vm_area_struct *vma, struct notifier_other *arg)
 	err = follow_pte(vma->vm_mm, arg->addr, &ptep, &ptl);
 	if (err)
 		return err;
+	__acquire(ptl);		/* sparse: follow_pte() has */
 	arg->write = !!pte_write(*ptep);
 	pte_unmap_unlock(ptep, ptl);
 	return 0;
