@@ -12,6 +12,7 @@
 #include <stddef.h>
 
 #include "avmtest.h"
+#include "entry.h"
 #include "kselftest_harness.h"
 
 #define N	16ul
@@ -43,28 +44,6 @@ static struct {
 	char value;
 } model[N];
 static uint64_t resident, views;
-
-/*
- * What AVM_IOC_TRAP registers: counts the upcall, and ends the try that it came
- * from as a signal would.
- */
-extern const char upcall_entry[];
-void upcall_made(void);
-static volatile unsigned int upcalls_made;
-
-asm("	.pushsection .text\n"
-	"	.globl upcall_entry\n"
-	"upcall_entry:\n"
-	"	and $-16, %rsp\n"
-	"	call upcall_made\n"
-	"	.popsection\n");
-
-void upcall_made(void)
-{
-	upcalls_made++;
-	denied.sig = SIGSEGV;
-	siglongjmp(denied_jump, 1);
-}
 
 static void map(unsigned long at, unsigned long pages, int prot, int fd, long first)
 {

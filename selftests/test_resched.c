@@ -89,8 +89,8 @@ static int file_new(unsigned long pages)
 	return fd;
 }
 
-/* @n mappings of a page of a file, side by side, none of which can be merged. */
-static char *file_side_by_side(int fd, unsigned long n)
+/* @n mappings of one page each, side by side; what is mapped backwards cannot be merged. */
+static char *side_by_side(int fd, unsigned long n, bool backwards)
 {
 	char *at = mmap(NULL, n * PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
 			-1, 0);
@@ -98,7 +98,7 @@ static char *file_side_by_side(int fd, unsigned long n)
 
 	must(at != MAP_FAILED);
 	for (i = 0; i < n; i++)
-		view_at(fd, at + i * PAGE, n - 1 - i, 1);
+		view_at(fd, at + i * PAGE, backwards ? n - 1 - i : i, 1);
 	return at;
 }
 
@@ -110,19 +110,6 @@ static char *file_TB(int fd)
 
 	for (i = 0; i < TB; i += GB)
 		at[i] = 1;
-	return at;
-}
-
-/* @n views of one page each, side by side. */
-static char *views_side_by_side(int space, unsigned long n)
-{
-	char *at = mmap(NULL, n * PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
-			-1, 0);
-	unsigned long i;
-
-	must(at != MAP_FAILED);
-	for (i = 0; i < n; i++)
-		view_at(space, at + i * PAGE, i, 1);
 	return at;
 }
 
@@ -184,7 +171,7 @@ TEST_F(resched, the_largest_space_untouched)
 TEST_F(resched, many_mappings)
 {
 	int space = space_new(MAPS), file = file_new(MAPS);
-	char *p = views_side_by_side(space, MAPS), *q, *peer;
+	char *p = side_by_side(space, MAPS, false), *q, *peer;
 	unsigned long i;
 
 	WATCH("protect 30,000 views", EXPECT_EQ(0, protect(space, p, MAPS, R)));
@@ -203,7 +190,7 @@ TEST_F(resched, many_mappings)
 	WATCH("untrap 30,000 views", EXPECT_EQ(0, trap(space, p, MAPS, 0)));
 	WATCH("untrap 30,000 views again", EXPECT_EQ(-ENOENT, trap(space, p, MAPS, 0)));
 	q = map2(space, p, 1, RW, RW);
-	peer = file_side_by_side(file, MAPS);
+	peer = side_by_side(file, MAPS, true);
 	WATCH_AS(munmap(peer, MAPS * PAGE), "munmap 30,000 views",
 		 EXPECT_EQ(0, munmap(p, MAPS * PAGE)));
 	close(file);
@@ -222,7 +209,7 @@ TEST_F(resched, one_view_of_many_mappings)
 	WATCH("trap in 30,000 parts of a view", EXPECT_EQ(0, trap(space, p, MAPS, PAGE)));
 	WATCH("untrap 30,000 parts of a view", EXPECT_EQ(0, trap(space, p, MAPS, 0)));
 	WATCH("protect 30,000 parts of a view", EXPECT_EQ(0, protect(space, p, MAPS, R)));
-	peer = file_side_by_side(file, MAPS);
+	peer = side_by_side(file, MAPS, true);
 	WATCH_AS(munmap(peer, MAPS * PAGE), "munmap 30,000 parts of a view",
 		 EXPECT_EQ(0, munmap(p, MAPS * PAGE)));
 	close(file);

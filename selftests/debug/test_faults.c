@@ -10,6 +10,7 @@
  * freed shows in the kernel's own checks when it goes, and in kmemleak.
  */
 #include "inject.h"
+#include "entry.h"
 
 #include <setjmp.h>
 #include <sys/syscall.h>
@@ -34,7 +35,6 @@ static uint64_t bitmap[PAGES / 64], dirty_before[PAGES / 64];
 static struct avm_span spans[8];
 static struct avm_range ranges[MANY];
 static struct avm_stats before;
-static unsigned int upcalls_made;
 static char *made;			/* a mapping that the operation made */
 static size_t made_length;
 static int pipes[2], mem;
@@ -45,27 +45,6 @@ static struct page {
 	char value;
 	bool dirty;
 } model[N];
-
-/*
- * What AVM_IOC_TRAP registers: counts the upcall, and ends the try that it came
- * from as a signal would.
- */
-extern const char upcall_entry[];
-void upcall_made(void);
-
-asm("	.pushsection .text\n"
-	"	.globl upcall_entry\n"
-	"upcall_entry:\n"
-	"	and $-16, %rsp\n"
-	"	call upcall_made\n"
-	"	.popsection\n");
-
-void upcall_made(void)
-{
-	upcalls_made++;
-	denied.sig = SIGSEGV;
-	siglongjmp(denied_jump, 1);
-}
 
 static int trap(const char *addr, unsigned long pages, const void *entry, uint32_t raise,
 		uint32_t flags)

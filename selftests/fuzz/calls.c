@@ -371,8 +371,8 @@ static long run_elsewhere(const uint64_t *a)
 #define BATCH_HINTS	{ H_SPACE, H_WHERE, H_SIZE, H_FLAGS, H_BUFFER, H_COUNT }
 
 /*
- * Each kind of call. What generic netlink offers (issue 6 of the plan) gets a
- * run function and a line here, and a descriptor of its own in struct world.
+ * Each kind of call: a run function, and a line here. What works on a descriptor has
+ * that in struct world.
  */
 const struct call_type call_types[] = {
 	{ "create", run_create, sizeof(struct avm_create), 6,
