@@ -10,23 +10,43 @@
 
 #include "internal.h"
 
-static int find_offset(struct avm_space *space, struct avm_map2 *arg,
+/*
+ * Where in the space the pages are that @arg names. One view may be several
+ * VMAs: madvise() and mlock() of a part of it make some, and tens of thousands
+ * are possible.
+ */
+static int find_offset(struct avm_space *space, const struct avm_map2 *arg,
 		       unsigned long *offset)
 {
+	unsigned long addr = arg->addr, end = addr + arg->length;
 	struct mm_struct *mm = current->mm;
 	struct vm_area_struct *vma;
+	void *view = NULL;
+	pgoff_t first = 0;
 	int err = 0;
 
 	if (mmap_read_lock_killable(mm))
 		return -EINTR;
-	vma = vma_lookup(mm, arg->addr);
-	if (avm_view_usable(vma, space, &err)) {
-		if (arg->length > vma->vm_end - arg->addr)
-			err = -ENXIO;
-		else
-			err = 0;
-		*offset = avm_pgoff(vma, arg->addr) << PAGE_SHIFT;
+	for (; addr < end; addr = vma->vm_end) {
+		vma = vma_lookup(mm, addr);
+		if (!avm_view_usable(vma, space, &err))
+			goto out;
+		if (!view) {
+			view = vma->vm_private_data;
+			first = avm_pgoff(vma, addr);
+		}
+		err = -ENXIO;
+		if (vma->vm_private_data != view || avm_pgoff(vma, addr) - first !=
+		    (addr - arg->addr) >> PAGE_SHIFT)
+			goto out;
+		err = -EINTR;
+		if (fatal_signal_pending(current))
+			goto out;
+		cond_resched();
 	}
+	*offset = first << PAGE_SHIFT;
+	err = 0;
+out:
 	mmap_read_unlock(mm);
 	return err;
 }

@@ -252,6 +252,34 @@ TEST_F(map2, range_beyond_one_view_is_refused)
 	EXPECT_EQ(1, stats(self->space).out_views);
 }
 
+static char *at_fixed(int space, char *at, unsigned long first, unsigned long pages)
+{
+	must(mmap(at, pages * PAGE, RWX, MAP_SHARED | MAP_FIXED, space, first * PAGE) == at);
+	return at;
+}
+
+TEST_F(map2, parts_of_one_view_are_one_range)
+{
+	char *place = mmap(NULL, 9 * PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	char *view = at_fixed(self->space, place, 0, 8);
+	char *beside, *out;
+
+	/* Three VMAs of one view, and then a fourth that is another's. */
+	must(!madvise(view + 3 * PAGE, PAGE, MADV_RANDOM));
+	view[2 * PAGE] = 2;
+	view[4 * PAGE] = 4;
+	ASSERT_EQ(0, map2_arg(self->space, view + 2 * PAGE, 3, 0, NULL, &out));
+	EXPECT_EQ(2, out[0]);
+	EXPECT_EQ(4, out[2 * PAGE]);
+	munmap(out, 3 * PAGE);
+	beside = at_fixed(self->space, view + 8 * PAGE, 8, 1);
+	EXPECT_EQ(-ENXIO, map2_arg(self->space, view + 2 * PAGE, 7, 0, NULL, &out));
+	/* A page of the same view, which is not the next of the space. */
+	must(mremap(view, PAGE, PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, beside) == beside);
+	EXPECT_EQ(-ENXIO, map2_arg(self->space, view + 2 * PAGE, 7, 0, NULL, &out));
+	munmap(place, 9 * PAGE);
+}
+
 TEST_F(map2, view_of_another_space_is_refused)
 {
 	int other = space_new(16);

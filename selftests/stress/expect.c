@@ -378,6 +378,20 @@ static void expect_move(struct slot *s, const struct op *op, struct result *e)
 		model_unmap(m, op->at + op->m, op->n - op->m);
 }
 
+/* Whether pages are of one view, and in the order of the space. */
+static bool one_range(struct model *m, uint32_t at, uint32_t n)
+{
+	const struct page *first = model_page(m, at), *p;
+	uint32_t i;
+
+	for (i = 1; i < n; i++) {
+		p = model_page(m, at + i);
+		if (!p || p->view != first->view || p->pgoff != first->pgoff + i)
+			return false;
+	}
+	return true;
+}
+
 /* Prot: at most; prot2: to begin with. Ret: 1 when it went elsewhere. */
 static void expect_map2(struct slot *s, const struct op *op, struct result *e)
 {
@@ -392,7 +406,7 @@ static void expect_map2(struct slot *s, const struct op *op, struct result *e)
 	if (e->ret)
 		return;
 	e->ret = -ENXIO;
-	if (!p || op->n > model_vma_end(m, op->at) - op->at)
+	if (!p || !one_range(m, op->at, op->n))
 		return;
 	if (occupied(m, op->to, op->n)) {
 		e->ret = op->flags ? -EEXIST : 1;
