@@ -87,8 +87,9 @@ struct avm_counters {
  * @pending: flush debts: calls that have edited PTEs of a view of this space,
  *	or are about to, and have not flushed yet. Raised under the page-table
  *	lock before the edit; see tlb.c.
- * @parked_lock: guards @parked; innermost
+ * @parked_lock: guards @parked and @parked_round; innermost
  * @parked: struct avm_tlb of calls that gave mmap_lock up while in debt
+ * @parked_round: of avm_tlb_flush_parked(), counted
  * @user: who pays for locked memory
  * @memlock_limit: pages that @user may have locked, ULONG_MAX for no limit;
  *	fixed when the space is made, because faults may come from others
@@ -108,6 +109,7 @@ struct avm_space {
 	atomic_t pending;
 	spinlock_t parked_lock;		/* innermost */
 	struct list_head parked;
+	unsigned int parked_round;
 	struct user_struct *user;
 	unsigned long memlock_limit;
 	atomic_long_t resident;
@@ -250,6 +252,7 @@ void *avm_symbol(const char *name);
  * @parked: in space->parked
  * @everything: flush all of the mm: others edited what was looked at
  * @announced: between avm_tlb_notify_start() and avm_tlb_notify_end()
+ * @round: space->parked_round when its debt was parked, or flushed for last
  * @debt: place in space->parked
  */
 struct avm_tlb {
@@ -263,6 +266,7 @@ struct avm_tlb {
 	bool parked;
 	bool everything;
 	bool announced;
+	unsigned int round;
 	struct list_head debt;
 };
 

@@ -110,7 +110,8 @@ void avm_tlb_park(struct avm_tlb *tlb)
 	tlb->parked = true;
 	inc_tlb_flush_pending(tlb->mm);
 	spin_lock(&tlb->space->parked_lock);
-	list_add(&tlb->debt, &tlb->space->parked);
+	tlb->round = tlb->space->parked_round;
+	list_add_tail(&tlb->debt, &tlb->space->parked);
 	spin_unlock(&tlb->space->parked_lock);
 }
 
@@ -127,23 +128,31 @@ static void unpark(struct avm_tlb *tlb)
  * @space: the space
  *
  * Their mms live: each is the mm of a thread that is in a call, and does not
- * leave it without avm_tlb_end(), which takes the lock.
+ * leave it without avm_tlb_end(), which takes the lock. There can be as many as
+ * there are threads, so the lock is let go now and then: those that are done go
+ * to the end of the list, with the number of this round. Debts that are parked
+ * meanwhile bear it, too: their edits were made under the lock of a VMA that
+ * the caller has met on the tree, and flushed for.
  *
- * Context: no page-table lock held; interrupts on.
+ * Context: space->discard_lock held; may sleep.
  */
 void avm_tlb_flush_parked(struct avm_space *space)
 {
-	struct mm_struct *last = NULL;
+	unsigned int round;
 	struct avm_tlb *tlb;
 
+	lockdep_assert_held(&space->discard_lock);
 	spin_lock(&space->parked_lock);
-	list_for_each_entry(tlb, &space->parked, debt) {
-		/* cppcheck-suppress uninitvar ; it does not see the macro */
-		if (tlb->mm == last)
-			continue;
-		last = tlb->mm;
-		static_call(avm_flush)(last, 0, TLB_FLUSH_ALL, PAGE_SHIFT,
+	round = ++space->parked_round;
+	while (!list_empty(&space->parked)) {
+		tlb = list_first_entry(&space->parked, struct avm_tlb, debt);
+		if (tlb->round == round)
+			break;
+		tlb->round = round;
+		list_move_tail(&tlb->debt, &space->parked);
+		static_call(avm_flush)(tlb->mm, 0, TLB_FLUSH_ALL, PAGE_SHIFT,
 				       false);
+		cond_resched_lock(&space->parked_lock);
 	}
 	spin_unlock(&space->parked_lock);
 }
