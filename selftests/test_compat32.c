@@ -7,7 +7,7 @@
 #include <stddef.h>
 
 #include "avmtest.h"
-#include "kselftest_harness.h"
+#include "harness.h"
 
 _Static_assert(sizeof(void *) == 4, "this is to be a 32-bit program");
 _Static_assert(sizeof(struct avm_query) == 40, "query");

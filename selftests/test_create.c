@@ -10,7 +10,7 @@
 #include <time.h>
 
 #include "avmtest.h"
-#include "kselftest_harness.h"
+#include "harness.h"
 
 #define TIB	(1ul << 40)
 

@@ -17,7 +17,7 @@
 #include <stdbool.h>
 #include <time.h>
 
-#include "kselftest_harness.h"
+#include "harness.h"
 
 #define SECONDS	1.0	/* for each test */
 #define PAGES	8192ul	/* of the space: a long scan */

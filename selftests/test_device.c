@@ -11,7 +11,7 @@
 #include <avm.h>
 #include <sys/resource.h>
 
-#include "kselftest_harness.h"
+#include "harness.h"
 
 #define PAGES	8ul
 

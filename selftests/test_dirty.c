@@ -11,7 +11,7 @@
 #include <sys/uio.h>
 #include <time.h>
 
-#include "kselftest_harness.h"
+#include "harness.h"
 
 #define CHUNK	512ul	/* pages of a page table */
 #define PAGES	(4 * CHUNK)

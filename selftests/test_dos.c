@@ -19,10 +19,7 @@
 #include <sys/stat.h>
 #include <time.h>
 
-#include "kselftest_harness.h"
-
-#undef TEST_TIMEOUT_DEFAULT
-#define TEST_TIMEOUT_DEFAULT	600
+#include "harness.h"
 
 #define GB	(1ul << 30)
 #define TB	(1ul << 40)

@@ -13,7 +13,7 @@
 
 #include "avmtest.h"
 #include "entry.h"
-#include "kselftest_harness.h"
+#include "harness.h"
 
 #define N	16ul
 #define AT(page)	(0x100000000ul + (page) * PAGE)

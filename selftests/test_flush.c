@@ -18,7 +18,7 @@
 #include <sys/syscall.h>
 #include <time.h>
 
-#include "kselftest_harness.h"
+#include "harness.h"
 
 #define SECONDS		1.0	/* that each race is run */
 #define PATIENCE	10.0	/* before something that does not come is missed */

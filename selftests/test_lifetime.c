@@ -17,7 +17,7 @@
 #include <time.h>
 
 #include "avmtest.h"
-#include "kselftest_harness.h"
+#include "harness.h"
 
 #define N	16ul
 

@@ -17,11 +17,7 @@
 #include <sys/uio.h>
 #include <sys/wait.h>
 
-#include <kselftest_harness.h>
-
-/* Debug kernels are slower by far than the harness has in mind. */
-#undef TEST_TIMEOUT_DEFAULT
-#define TEST_TIMEOUT_DEFAULT	300
+#include "harness.h"
 
 #define TABLE	512ul		/* pages of one page table */
 #define PAGES	1100ul

@@ -13,7 +13,7 @@
 #include <stdbool.h>
 #include <time.h>
 
-#include "kselftest_harness.h"
+#include "harness.h"
 
 #define PAGES	16ul	/* of the window, and the view */
 #define FIRST	5ul	/* pages that something is done to */

@@ -8,11 +8,7 @@
 
 #include <time.h>
 
-#include <kselftest_harness.h>
-
-/* Debug kernels are slower by far than the harness has in mind. */
-#undef TEST_TIMEOUT_DEFAULT
-#define TEST_TIMEOUT_DEFAULT	300
+#include "harness.h"
 
 #define CODE_RET	((char)0xc3)
 #define TABLE		512ul		/* pages of one page table */

@@ -15,7 +15,7 @@
 #include <stdbool.h>
 #include <time.h>
 
-#include "kselftest_harness.h"
+#include "harness.h"
 
 #define SECONDS	1.0	/* for each race */
 #define PAGES	64ul

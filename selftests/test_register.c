@@ -22,11 +22,7 @@
 #include <sys/wait.h>
 #include <time.h>
 
-#include <kselftest_harness.h>
-
-/* Debug kernels are slower by far than the harness has in mind. */
-#undef TEST_TIMEOUT_DEFAULT
-#define TEST_TIMEOUT_DEFAULT	300
+#include "harness.h"
 
 #define MAX_TRAPS	4096ul	/* in a view */
 #define RED_ZONE	128ul

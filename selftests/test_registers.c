@@ -19,13 +19,10 @@
 #include <stdbool.h>
 #include <sys/syscall.h>
 
-#include <kselftest_harness.h>
+#include "harness.h"
 
 #include "registers.h"
 
-/* Debug kernels are slower by far than the harness has in mind. */
-#undef TEST_TIMEOUT_DEFAULT
-#define TEST_TIMEOUT_DEFAULT	300
 
 #define COUNT(array)	(sizeof(array) / sizeof((array)[0]))
 #define GENERAL_REGS	__attribute__((target("general-regs-only")))

@@ -15,10 +15,7 @@
 #include <sys/resource.h>
 #include <sys/syscall.h>
 
-#include "kselftest_harness.h"
-
-#undef TEST_TIMEOUT_DEFAULT
-#define TEST_TIMEOUT_DEFAULT	300
+#include "harness.h"
 
 #define GB	(1ul << 30)
 #define TB	(1ul << 40)

@@ -10,7 +10,7 @@
 #include <sys/syscall.h>
 #include <time.h>
 
-#include "kselftest_harness.h"
+#include "harness.h"
 
 #define BOTH	(AVM_PAGE_DIRTY | AVM_PAGE_ACCESSED)
 #define CHUNK	512ul		/* pages of a page table */

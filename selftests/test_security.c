@@ -6,7 +6,7 @@
  * memory that can be written and executed.
  */
 #include "cgroup.h"
-#include "kselftest_harness.h"
+#include "harness.h"
 
 #include <sched.h>
 #include <sys/prctl.h>

@@ -15,11 +15,7 @@
 #include <sys/wait.h>
 #include <time.h>
 
-#include <kselftest_harness.h>
-
-/* Debug kernels are slower by far than the harness has in mind. */
-#undef TEST_TIMEOUT_DEFAULT
-#define TEST_TIMEOUT_DEFAULT	300
+#include "harness.h"
 
 #define SPACES	2
 #define PAGES	2048ul		/* of each space: four page tables */

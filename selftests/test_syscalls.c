@@ -21,11 +21,7 @@
 #include <sys/wait.h>
 #include <time.h>
 
-#include <kselftest_harness.h>
-
-/* Debug kernels are slower by far than the harness has in mind. */
-#undef TEST_TIMEOUT_DEFAULT
-#define TEST_TIMEOUT_DEFAULT	300
+#include "harness.h"
 
 #ifndef SO_ZEROCOPY
 #define SO_ZEROCOPY	60

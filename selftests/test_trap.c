@@ -10,11 +10,7 @@
 #include <sys/syscall.h>
 #include <ucontext.h>
 
-#include <kselftest_harness.h>
-
-/* Debug kernels are slower by far than the harness has in mind. */
-#undef TEST_TIMEOUT_DEFAULT
-#define TEST_TIMEOUT_DEFAULT	300
+#include "harness.h"
 
 /* Bits of the CPU's error code. */
 #define ERROR_WRITE	2ul

@@ -19,11 +19,7 @@
 #include <sys/wait.h>
 #include <time.h>
 
-#include <kselftest_harness.h>
-
-/* Debug kernels are slower by far than the harness has in mind. */
-#undef TEST_TIMEOUT_DEFAULT
-#define TEST_TIMEOUT_DEFAULT	300
+#include "harness.h"
 
 #ifndef SS_AUTODISARM	/* of <linux/signal.h>, which fights with <signal.h> */
 #define SS_AUTODISARM	(1u << 31)
