@@ -95,10 +95,10 @@ TEST_F(discard, memory_is_given_back)
 
 TEST_F(discard, machine_gets_the_memory)
 {
-	unsigned int round;
-
 	/* More than a GB in all, and more than the tests' machine has. */
-	for (round = 0; round < 17; round++) {
+	unsigned int rounds = slow() ? 2 : 17, round;
+
+	for (round = 0; round < rounds; round++) {
 		char *p = view_new(self->space, 1 << 20, 1 << 14, RW);
 
 		ASSERT_EQ(0, populate(self->space, p, 1 << 14));
@@ -106,7 +106,7 @@ TEST_F(discard, machine_gets_the_memory)
 		munmap(p, (1ul << 14) * PAGE);
 	}
 	EXPECT_EQ(0, resident(self->space));
-	EXPECT_EQ(17 << 14, stats(self->space).out_discarded);
+	EXPECT_EQ(rounds << 14, stats(self->space).out_discarded);
 }
 
 TEST_F(discard, every_view_loses_the_pages)

@@ -122,11 +122,14 @@ static void make_views(int space, unsigned long most)
 TEST(a_process_makes_as_many_views_as_it_can)
 {
 	const char *text = getenv("AVM_DOS_VIEWS");
-	unsigned long old = mappings_allowed(), most = text ? strtoul(text, NULL, 10) : old;
+	/* Debug kernels look through all mappings at each mmap(). */
+	unsigned long old = mappings_allowed(), most = slow() ? 1024 : old;
 	int space = space_new(1024);
 	pid_t pid;
 
 	share();
+	if (text)
+		most = strtoul(text, NULL, 10);
 	if (most > old)
 		set_max_map_count(most + 1000);
 	pid = fork();
@@ -134,7 +137,7 @@ TEST(a_process_makes_as_many_views_as_it_can)
 		make_views(space, most);
 	await_ready(pid);
 	printf("# %lu views\n", told->n);
-	EXPECT_LT((most < old ? most : old) - 1000, told->n);
+	EXPECT_LE(most < old - 1000 ? most : old - 1000, told->n);
 	EXPECT_EQ(told->n, stats(space).out_views);
 	EXPECT_EQ(16, stats(space).out_resident_pages);
 	/* Others are served meanwhile, and their pages go from all views. */
@@ -365,7 +368,7 @@ TEST(a_process_killed_at_any_moment_leaves_nothing)
 	million = malloc(MILLION * sizeof(*million));
 	must(million);
 	for (i = 0; i < sizeof(long_calls) / sizeof(long_calls[0]); i++) {
-		for (round = 0, longest = 0; round < 3; round++) {
+		for (round = 0, longest = 0; round < (slow() ? 1 : 3); round++) {
 			told->ready = 0;
 			pid = fork();
 			if (!pid)
@@ -414,6 +417,10 @@ void deeper(void)
 
 static void nest(void)
 {
+	struct rlimit little = { 1 << 20, 1 << 20 };
+
+	if (slow())
+		must(!setrlimit(RLIMIT_STACK, &little));
 	deep_space = space_new(DEEP);
 	deep = view_new(deep_space, 0, DEEP, RW);
 	must(!protect(deep_space, deep, DEEP, NONE));
@@ -435,7 +442,7 @@ TEST(traps_in_traps_end_where_the_stack_ends)
 	}
 	EXPECT_EQ(SIGSEGV, died_by(status_of(pid)));
 	printf("# %lu deep\n", told->n);
-	EXPECT_LT(10000, told->n);
+	EXPECT_LT(slow() ? 1250 : 10000, told->n);
 }
 
 /* ---- registrations by the ten thousand ---- */
