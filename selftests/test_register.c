@@ -416,8 +416,8 @@ FIXTURE_TEARDOWN(model) {
 
 TEST_F(model, each_page_has_what_was_registered_for_it_last)
 {
+	unsigned int often = slow() ? 30 : 6, round, step;
 	struct model *m = &self->m;
-	unsigned int round, step;
 
 	for (round = 0; round < 4; round++) {
 		seed = MODEL_FIRST_SEED * (round + 1);
@@ -425,7 +425,7 @@ TEST_F(model, each_page_has_what_was_registered_for_it_last)
 		model_map(m, 0, round, 0, SPACE_PAGES);
 		for (step = 0; step < 1500; step++) {
 			ASSERT_TRUE(model_step(m)) TH_LOG("round %u, step %u", round, step);
-			if (step % 6 == 0)
+			if (step % often == 0)
 				ASSERT_EQ(0, model_wrong(m, step % 4))
 					TH_LOG("round %u, step %u", round, step);
 		}
@@ -439,8 +439,8 @@ TEST_F(model, each_page_has_what_was_registered_for_it_last)
 /* The two views have the same pages, at other places; the third is a stranger. */
 TEST_F(model, holes_and_moved_pages_and_other_views_have_what_is_theirs)
 {
+	unsigned int often = slow() ? 30 : 6, round, step;
 	struct model *m = &self->m;
-	unsigned int round, step;
 	uint64_t arg;
 
 	for (round = 0; round < 24; round++) {
@@ -457,7 +457,7 @@ TEST_F(model, holes_and_moved_pages_and_other_views_have_what_is_theirs)
 			if (step % 6 == 5)
 				model_rearrange(m);
 			ASSERT_TRUE(model_step(m)) TH_LOG("round %u, step %u", round, step);
-			if (step % 6 == 0)
+			if (step % often == 0)
 				ASSERT_EQ(0, model_wrong(m, step % 4))
 					TH_LOG("round %u, step %u", round, step);
 		}
@@ -772,9 +772,9 @@ static void *spin_thread(void *arg)
 /* So many that the machine would miss them when it ends. */
 TEST(registrations_go_with_their_view)
 {
-	int space = space_new(1), i;
+	int space = space_new(1), n = slow() ? 256 : 16384, i;
 
-	for (i = 0; i < 16384; i++) {
+	for (i = 0; i < n; i++) {
 		char *view = view_new(space, 0, 1, RW);
 		struct avm_trap arg = {
 			.size = sizeof(arg),

@@ -50,6 +50,20 @@ static uint32_t some_page(struct random *r, const struct slot *s)
 	return at;
 }
 
+/* One that may be written, if there is one soon: most accesses of programs go well. */
+static uint32_t open_page(struct random *r, const struct slot *s)
+{
+	unsigned int tries = 12;
+	const struct page *p;
+	uint32_t at;
+
+	do {
+		at = any_page(r, s);
+		p = &s->model.page[at];
+	} while ((p->view < 0 || !(p->prot & AVM_PROT_WRITE)) && --tries);
+	return at;
+}
+
 static uint32_t some_pages(struct random *r, uint32_t at, uint32_t most)
 {
 	uint32_t n = below(r, 12) ? 1 + below(r, 9) : 1 + below(r, most);
@@ -258,7 +272,10 @@ struct op gen_op(struct random *r, const struct slot *s, const struct plan *plan
 {
 	struct op op = { .kind = n < 4 ? OP_MAP : some_kind(r, plan) };
 
-	op.at = some_page(r, s);
+	if (op.kind == OP_ACCESS && below(r, plan->accesses) >= ACCESSES)
+		op.at = open_page(r, s);
+	else
+		op.at = some_page(r, s);
 	op.n = 1;
 	op.space = space_at(r, s, op.at);
 	op.by_signal = !below(r, 40);

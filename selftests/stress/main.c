@@ -19,7 +19,8 @@ static const char usage_text[] =
 "  --episode N      operations of a thread in an episode (2000; at most 4000)\n"
 "  --processes P    processes (1) that share the spaces\n"
 "  --threads T      threads of each process (2); P * T is at most 16\n"
-"  --accesses N     accesses of bytes, to 137 other operations (110)\n"
+"  --accesses N     accesses of bytes, to 137 other operations (110; those above\n"
+"                   choose pages that may be written: the fastest operation)\n"
 "  --only K,K,...   only these kinds of operations\n"
 "  --replay FILE    carry out a script, and compare (- is standard input)\n"
 "  --print          print the operations of the first episode, as a script\n"
@@ -36,7 +37,7 @@ static struct options {
 	bool shared;
 } options = {
 	.plan = { .seed = 1, .processes = 1, .threads = 2, .ops = 2000, .only = ~0u,
-		  .accesses = 110 },
+		  .accesses = ACCESSES },
 	.ops = 100000,
 };
 

@@ -41,6 +41,7 @@
 #define WORDS		64		/* of an answer, at most */
 #define EVENTS		4		/* in an access, at most */
 #define EPISODE		4000u		/* operations, at most */
+#define ACCESSES	110u		/* to 137 other operations: see gen.c */
 
 enum kind {
 	OP_ACCESS, OP_SYSCALL, OP_PROTECT, OP_PROTECT_PAGE, OP_SCAN, OP_DISCARD, OP_POPULATE,
@@ -159,7 +160,7 @@ struct plan {
 	unsigned int first_slot;
 	unsigned int ops;		/* of each thread */
 	uint32_t only;			/* kinds, a bit each */
-	uint32_t accesses;		/* to about 137 of all else */
+	uint32_t accesses;		/* to 137 others; those above ACCESSES go well */
 	const struct op *script;	/* instead of what seed makes */
 };
 
