@@ -5,8 +5,8 @@
  * Ranges are read from user memory some at a time, outside of mmap_lock, and
  * then done under it. A cursor keeps the page table of the last range locked,
  * so that the next range in the same table costs no more than its pages. The
- * flush comes after the last range, when mmap_lock is no longer held: what it
- * covers may be unmapped by then, and was flushed by whoever unmapped it.
+ * flush comes after the last range, before mmap_lock is given up; where the
+ * lock has to be given up before that, the debt is parked (tlb.c).
  *
  * A thread that is killed stops between two steps, no step is longer than a
  * page table, and mmap_lock is given up at least after SLICE bytes.
@@ -187,7 +187,8 @@ static int cursor_lock(struct cursor *c, unsigned long addr)
 	struct avm_step *step = &c->cache[addr / PMD_SIZE % CACHE];
 	int err;
 
-	if (addr >= step->addr && addr < step->end &&
+	/* One that was never used ends at 0. */
+	if (addr < step->end && addr >= step->addr &&
 	    avm_pte_lock_again(step)) {
 		err = 0;
 	} else {
@@ -379,7 +380,7 @@ static bool cursor_hop(struct cursor *c, unsigned long addr)
 {
 	struct avm_step *step = &c->cache[addr / PMD_SIZE % CACHE];
 
-	if (step == c->step || addr < step->addr || addr >= step->end ||
+	if (step == c->step || addr >= step->end || addr < step->addr ||
 	    c->left <= 0)
 		return false;
 	cursor_unlock(c);

@@ -184,6 +184,9 @@ bool avm_view_usable(struct vm_area_struct *vma, struct avm_space *space,
 		     int *error);
 int avm_view_check(struct avm_space *space, unsigned long addr,
 		   unsigned long end, u8 prot);
+int avm_view_find(struct avm_space *space, unsigned long addr,
+		  unsigned long end, u8 prot, struct avm_view **view,
+		  pgoff_t *first);
 int avm_view_setup(void);
 void avm_view_teardown(void);
 

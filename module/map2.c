@@ -10,44 +10,22 @@
 
 #include "internal.h"
 
-/*
- * Where in the space the pages are that @arg names. One view may be several
- * VMAs: madvise() and mlock() of a part of it make some, and tens of thousands
- * are possible.
- */
+/* Where in the space the pages are that @arg names. */
 static int find_offset(struct avm_space *space, const struct avm_map2 *arg,
 		       unsigned long *offset)
 {
-	unsigned long addr = arg->addr, end = addr + arg->length;
 	struct mm_struct *mm = current->mm;
-	struct vm_area_struct *vma;
-	void *view = NULL;
-	pgoff_t first = 0;
-	int err = 0;
+	struct avm_view *view;
+	pgoff_t first;
+	int err;
 
 	if (mmap_read_lock_killable(mm))
 		return -EINTR;
-	for (; addr < end; addr = vma->vm_end) {
-		vma = vma_lookup(mm, addr);
-		if (!avm_view_usable(vma, space, &err))
-			goto out;
-		if (!view) {
-			view = vma->vm_private_data;
-			first = avm_pgoff(vma, addr);
-		}
-		err = -ENXIO;
-		if (vma->vm_private_data != view || avm_pgoff(vma, addr) - first !=
-		    (addr - arg->addr) >> PAGE_SHIFT)
-			goto out;
-		err = -EINTR;
-		if (fatal_signal_pending(current))
-			goto out;
-		cond_resched();
-	}
-	*offset = first << PAGE_SHIFT;
-	err = 0;
-out:
+	err = avm_view_find(space, arg->addr, arg->addr + arg->length,
+			    AVM_PROT_NONE, &view, &first);
 	mmap_read_unlock(mm);
+	if (!err)
+		*offset = first << PAGE_SHIFT;
 	return err;
 }
 

@@ -100,11 +100,12 @@ int avm_frame_alloc(struct avm_space *space, pgoff_t pgoff)
  */
 int avm_frame_wait(struct avm_space *space)
 {
-	int err = mutex_lock_killable(&space->discard_lock);
-
-	if (!err)
-		mutex_unlock(&space->discard_lock);
-	return err;
+	/* The lock is had without a look at signals if it is free. */
+	if (fatal_signal_pending(current) ||
+	    mutex_lock_killable(&space->discard_lock))
+		return -EINTR;
+	mutex_unlock(&space->discard_lock);
+	return 0;
 }
 
 static void space_free(struct avm_space *space)

@@ -127,17 +127,30 @@ static void unpark(struct avm_tlb *tlb)
  * avm_tlb_flush_parked() - flush for those who parked a debt
  * @space: the space
  *
- * Their mms live: each is the mm of a thread that is in a call, and does not
- * leave it without avm_tlb_end(), which takes the lock. There can be as many as
- * there are threads, so the lock is let go now and then: those that are done go
- * to the end of the list, with the number of this round. Debts that are parked
- * meanwhile bear it, too: their edits were made under the lock of a VMA that
- * the caller has met on the tree, and flushed for.
+ * For a discard that has met every VMA on the tree: no CPU then has a
+ * translation to a frame of it. The edit that took such a translation away was
+ * made before the discard came to its place, as none can be made afterwards.
+ * The debt for it was, when the round began,
  *
- * Context: space->discard_lock held; may sleep.
+ * - on the list: flushed here, or paid before it left the list;
+ * - not on the list, or there but mmap_lock had been had again for the edit:
+ *   then either that lock was held, and the VMA on the tree, when the discard
+ *   came by, which has seen space->pending raised and flushed; or the lock had
+ *   been given up before, and the debt is on the list.
+ *
+ * So debts that are parked during the round need nothing, and bear its number.
+ * There can be as many as there are threads, and the lock is let go after each:
+ * those that are done go to the end of the list. One flush is enough for those
+ * of one mm that follow another, as all that are still to come were parked
+ * before the round. Their mms live: each is the mm of a thread that is in a
+ * call, and does not leave it without avm_tlb_end(), which takes the lock; and
+ * so no new mm can be taken for @last.
+ *
+ * Context: space->discard_lock held; sleeps; interrupts on.
  */
 void avm_tlb_flush_parked(struct avm_space *space)
 {
+	struct mm_struct *last = NULL;
 	unsigned int round;
 	struct avm_tlb *tlb;
 
@@ -150,9 +163,15 @@ void avm_tlb_flush_parked(struct avm_space *space)
 			break;
 		tlb->round = round;
 		list_move_tail(&tlb->debt, &space->parked);
-		static_call(avm_flush)(tlb->mm, 0, TLB_FLUSH_ALL, PAGE_SHIFT,
-				       false);
-		cond_resched_lock(&space->parked_lock);
+		if (tlb->mm != last) {
+			last = tlb->mm;
+			static_call(avm_flush)(last, 0, TLB_FLUSH_ALL,
+					       PAGE_SHIFT, false);
+			avm_count(space, flushes, 1);
+		}
+		spin_unlock(&space->parked_lock);
+		cond_resched();
+		spin_lock(&space->parked_lock);
 	}
 	spin_unlock(&space->parked_lock);
 }

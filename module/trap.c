@@ -78,7 +78,7 @@ static void retire(struct avm_traps *traps)
  * Slow down who replaces arrays faster than they can be freed: one by one, in
  * any order, 4,096 registrations retire 400 MB. No lock is held. It is not
  * enough to wait until they could be freed, for then the next to come would
- * find as many.
+ * find as many. Who has replaced none need not wait for others.
  */
 static void retire_wait(void)
 {
@@ -265,37 +265,6 @@ static int delete(struct avm_view *view, const struct window *w)
 	return found;
 }
 
-/* The view that has all of a range, its pages in a row. */
-static int find_view(struct avm_space *space, unsigned long addr,
-		     unsigned long end, u8 raise, struct avm_view **view,
-		     pgoff_t *first)
-{
-	struct vm_area_struct *vma;
-	pgoff_t pgoff = 0;
-	int err;
-
-	lockdep_assert_held(&current->mm->mmap_lock);
-	for (*view = NULL; addr < end; addr = vma->vm_end) {
-		vma = vma_lookup(current->mm, addr);
-		if (!avm_view_usable(vma, space, &err))
-			return err;
-		if (raise & ~avm_vma_prot(vma))
-			return -EACCES;
-		if (!*view) {
-			*view = vma->vm_private_data;
-			*first = pgoff = avm_pgoff(vma, addr);
-		}
-		if (*view != vma->vm_private_data ||
-		    avm_pgoff(vma, addr) != pgoff)
-			return -ENXIO;
-		pgoff += (vma->vm_end - addr) >> PAGE_SHIFT;
-		if (fatal_signal_pending(current))
-			return -EINTR;
-		cond_resched();
-	}
-	return 0;
-}
-
 static int check(const struct avm_trap *arg)
 {
 	struct avm_range range = { .addr = arg->addr, .length = arg->length };
@@ -313,7 +282,8 @@ static int check(const struct avm_trap *arg)
 	return access_ok((void __user *)arg->entry, 1) ? 0 : -EFAULT;
 }
 
-static int trap_add(struct avm_space *space, const struct avm_trap *arg)
+static int trap_add(struct avm_space *space, const struct avm_trap *arg,
+		    bool *retired)
 {
 	struct avm_trap_entry entry = {
 		.code = arg->entry,
@@ -321,25 +291,28 @@ static int trap_add(struct avm_space *space, const struct avm_trap *arg)
 		.how = arg->flags & AVM_TRAP_ONSTACK ? AVM_UPCALL_ONSTACK : 0,
 		.raise = arg->raise,
 	};
+	const struct avm_traps *old;
 	struct avm_view *view;
 	int err;
 
-	err = find_view(space, arg->addr, arg->addr + arg->length, arg->raise,
-			&view, &entry.first);
+	err = avm_view_find(space, arg->addr, arg->addr + arg->length,
+			    arg->raise, &view, &entry.first);
 	if (err)
 		return err;
 	entry.end = entry.first + (arg->length >> PAGE_SHIFT);
 	err = mutex_lock_killable(&view->trap_lock);
 	if (err)
 		return err;
+	old = traps_of(view);
 	err = insert(view, &entry);
+	*retired = old && traps_of(view) != old;
 	mutex_unlock(&view->trap_lock);
 	return err;
 }
 
 /* In the pages of one VMA. Return as of delete(). */
 static int trap_remove_in(struct vm_area_struct *vma, unsigned long addr,
-			  unsigned long end)
+			  unsigned long end, bool *retired)
 {
 	unsigned long start = max(addr, vma->vm_start);
 	pgoff_t first = avm_pgoff(vma, start);
@@ -351,19 +324,22 @@ static int trap_remove_in(struct vm_area_struct *vma, unsigned long addr,
 		.low = first - min(before, first),
 		.high = first + ((end - start) >> PAGE_SHIFT),
 	};
+	const struct avm_traps *old;
 	int ret;
 
 	ret = mutex_lock_killable(&view->trap_lock);
 	if (ret)
 		return ret;
+	old = traps_of(view);
 	ret = delete(view, &w);
+	*retired |= traps_of(view) != old;
 	mutex_unlock(&view->trap_lock);
 	return ret;
 }
 
 /* Whatever the range is now: there may be holes, and more than one view. */
 static int trap_remove(struct avm_space *space, unsigned long start,
-		       unsigned long end)
+		       unsigned long end, bool *retired)
 {
 	struct vm_area_struct *vma;
 	unsigned long addr = start;
@@ -375,7 +351,7 @@ static int trap_remove(struct avm_space *space, unsigned long start,
 		if (!vma || vma->vm_start >= end)
 			break;
 		if (avm_view_usable(vma, space, &err) || err == -EBUSY) {
-			ret = trap_remove_in(vma, start, end);
+			ret = trap_remove_in(vma, start, end, retired);
 			if (ret < 0)
 				return ret;
 			found |= ret;
@@ -398,6 +374,7 @@ static int trap_remove(struct avm_space *space, unsigned long start,
 int avm_trap(struct avm_space *space, const struct avm_trap *arg)
 {
 	struct mm_struct *mm = current->mm;
+	bool retired = false;
 	int err;
 
 	err = check(arg);
@@ -406,11 +383,13 @@ int avm_trap(struct avm_space *space, const struct avm_trap *arg)
 	if (mmap_read_lock_killable(mm))
 		return -EINTR;
 	if (arg->entry)
-		err = trap_add(space, arg);
+		err = trap_add(space, arg, &retired);
 	else
-		err = trap_remove(space, arg->addr, arg->addr + arg->length);
+		err = trap_remove(space, arg->addr, arg->addr + arg->length,
+				  &retired);
 	mmap_read_unlock(mm);
-	retire_wait();
+	if (retired)
+		retire_wait();
 	return err;
 }
 

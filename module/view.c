@@ -417,6 +417,51 @@ int avm_view_check(struct avm_space *space, unsigned long addr,
 	return 0;
 }
 
+/**
+ * avm_view_find() - the view that has all of a range, its pages in a row
+ * @space: the space
+ * @addr: first byte
+ * @end: byte after the last
+ * @prot: a protection that all of it has to allow
+ * @view: the view
+ * @first: page of the space that is at @addr
+ *
+ * One view may be several VMAs: madvise() of a part of it makes some, and tens
+ * of thousands are possible.
+ *
+ * Context: mmap_lock held; may sleep.
+ * Return: 0, -ENXIO, -EBUSY, -EACCES, or -EINTR when killed.
+ */
+int avm_view_find(struct avm_space *space, unsigned long addr,
+		  unsigned long end, u8 prot, struct avm_view **view,
+		  pgoff_t *first)
+{
+	struct vm_area_struct *vma;
+	pgoff_t pgoff = 0;
+	int err;
+
+	lockdep_assert_held(&current->mm->mmap_lock);
+	for (*view = NULL; addr < end; addr = vma->vm_end) {
+		vma = vma_lookup(current->mm, addr);
+		if (!avm_view_usable(vma, space, &err))
+			return err;
+		if (prot & ~avm_vma_prot(vma))
+			return -EACCES;
+		if (!*view) {
+			*view = vma->vm_private_data;
+			*first = pgoff = avm_pgoff(vma, addr);
+		}
+		if (*view != vma->vm_private_data ||
+		    avm_pgoff(vma, addr) != pgoff)
+			return -ENXIO;
+		pgoff += (vma->vm_end - addr) >> PAGE_SHIFT;
+		if (fatal_signal_pending(current))
+			return -EINTR;
+		cond_resched();
+	}
+	return 0;
+}
+
 static void set_pgprots(struct avm_view *view, vm_flags_t flags)
 {
 	unsigned int prot;

@@ -275,7 +275,7 @@ struct avm_span {
  * the bitmap, or for one span. When @buffer is unmapped by another thread
  * while the call runs (EFAULT), the pages from @out_end on have not been
  * reported and will be by the next scan, but some may have got the protection
- * @prot.
+ * @prot, and those that matched count as having all of @clear.
  */
 struct avm_scan {
 	__u32 size;
