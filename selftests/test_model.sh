@@ -30,21 +30,24 @@ check() {
 # not taken for one that found nothing.
 refuses() {
 	n=$((n + 1))
-	if printf 'access at=5000\n' | "$here/stress" --replay - >"$out" 2>&1; then
-		echo "not ok $n a script that makes no sense is refused"
+	if printf '%s\n' "$2" | "$here/stress" --replay - >"$out" 2>&1; then
+		echo "not ok $n $1 is refused"
 		failed=$((failed + 1))
 	else
-		echo "ok $n a script that makes no sense is refused"
+		echo "ok $n $1 is refused"
 	fi
 }
 
 echo "TAP version 13"
-echo "1..6"
+echo "1..8"
 check "one thread: every result is the model's" --seed 5 --threads 1 --ops 8000
 check "two threads: every result is the model's" --seed 50 --threads 2 --ops 8000
 check "two processes: every result is the model's" --seed 500 --processes 2 --threads 2 --ops 8000
-check "what a run prints can be replayed" --seed 7 --replay "$here/model-script"
+check "a script that a run has printed has the same results" --seed 7 --replay "$here/model-script"
+"$here/stress" --seed 9 --episode 400 --print >"$out.script"
+check "what a run prints can be replayed" --replay "$out.script"
 check "threads share pages: no write is lost" --shared --seed 3 --seconds 4
-refuses
-rm -f "$out"
+refuses "a script that makes no sense" 'access at=5000'
+refuses "a script of nothing" '# stress --replay: slot=0'
+rm -f "$out" "$out.script"
 [ "$failed" -eq 0 ]

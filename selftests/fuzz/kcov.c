@@ -12,7 +12,7 @@
 
 #include "kcov.h"
 
-#define ENTRIES		(32u << 10)
+#define ENTRIES		(256u << 10)	/* of the whole kernel, in a program */
 #define KERNEL_TEXT	0xffffffff81000000ul	/* where it is linked */
 
 static int files[KCOV_THREADS];
@@ -79,10 +79,10 @@ void kcov_open(void)
 	}
 }
 
-/* Until the thread ends. */
-void kcov_begin(enum kcov_thread thread)
+/* Until the thread ends. Returns whether it does: of children only one at a time. */
+bool kcov_begin(enum kcov_thread thread)
 {
-	ioctl(files[thread], KCOV_ENABLE, KCOV_TRACE_PC);
+	return !ioctl(files[thread], KCOV_ENABLE, KCOV_TRACE_PC);
 }
 
 void kcov_reset(void)
@@ -93,8 +93,10 @@ void kcov_reset(void)
 		__atomic_store_n(areas[i], 0, __ATOMIC_SEQ_CST);
 }
 
-void kcov_read(struct coverage *coverage)
+/* Returns whether all was traced, or there was no room for it. */
+bool kcov_read(struct coverage *coverage)
 {
+	bool all = true;
 	uint32_t place, last, hash;
 	uint64_t i, n;
 	int thread;
@@ -103,6 +105,7 @@ void kcov_read(struct coverage *coverage)
 	for (thread = 0; thread < KCOV_THREADS; thread++) {
 		n = __atomic_load_n(areas[thread], __ATOMIC_SEQ_CST);
 		last = 0;
+		all = all && n < ENTRIES - 1;
 		for (i = 1; i <= n && i < ENTRIES; i++) {
 			if (areas[thread][i] < text_begin || areas[thread][i] >= text_end)
 				continue;
@@ -113,4 +116,5 @@ void kcov_read(struct coverage *coverage)
 			last = place;
 		}
 	}
+	return all;
 }

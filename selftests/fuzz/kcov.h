@@ -8,12 +8,13 @@
 #ifndef FUZZ_KCOV_H
 #define FUZZ_KCOV_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #define MAX_PLACES	(1u << 20)	/* bytes of the module's text */
 #define MAX_STEPS	(1u << 16)
 
-enum kcov_thread { KCOV_FIRST, KCOV_SECOND, KCOV_THREADS };
+enum kcov_thread { KCOV_FIRST, KCOV_SECOND, KCOV_CHILD, KCOV_THREADS };
 
 struct coverage {
 	uint8_t places[MAX_PLACES / 8];
@@ -21,9 +22,9 @@ struct coverage {
 };
 
 void kcov_open(void);
-void kcov_begin(enum kcov_thread thread);
+bool kcov_begin(enum kcov_thread thread);
 void kcov_reset(void);
-void kcov_read(struct coverage *coverage);
+bool kcov_read(struct coverage *coverage);
 
 static inline int test_bit(const uint8_t *bits, uint32_t i)
 {

@@ -28,9 +28,15 @@
 
 #define KILL_SECONDS	60	/* until a killed process is gone */
 #define FRESH		8	/* one program in so many is a new one */
+/* Half of what the corpus reaches: compilers differ in how many places they make. */
+#define LEAST_PLACES	600
+
+/* How a program ended. */
+enum end { ENDED, BY_ALARM, BY_KILL };
 
 static struct coverage seen;	/* by all programs so far */
-static unsigned long executed;
+static unsigned long executed, ended[BY_KILL + 1];
+static unsigned long overflows;	/* programs that were not traced to their end */
 
 static double now(void)
 {
@@ -44,26 +50,51 @@ static void child(const struct program *program)
 {
 	alarm(PROGRAM_SECONDS);
 	world_make();
-	kcov_begin(KCOV_FIRST);
+	if (!kcov_begin(KCOV_FIRST))
+		abort();
 	program_run(program);
 	_exit(0);
 }
 
-static int gone_within(pid_t pid, double seconds)
+static int gone_within(pid_t pid, double seconds, int *status)
 {
 	double end = now() + seconds;
 
 	do {
-		if (waitpid(pid, NULL, WNOHANG))
+		if (waitpid(pid, status, WNOHANG))
 			return 1;
 		usleep(300);
 	} while (now() < end);
 	return 0;
 }
 
-/* Those that it left behind, in a group of their own, are killed with it. */
-static void execute(const struct program *program, struct coverage *coverage)
+/*
+ * Programs may loop, as one with a trap handler that changes nothing: then their
+ * alarm ends them, or where they have blocked that, we.
+ */
+static enum end await(pid_t pid)
 {
+	enum end end = ENDED;
+	int status = 0;
+
+	if (!gone_within(pid, 4 * PROGRAM_SECONDS, &status)) {
+		end = BY_KILL;
+		kill(-pid, SIGKILL);
+		if (!gone_within(pid, KILL_SECONDS, &status))
+			log_fail("a process that cannot be killed");
+	}
+	if (WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT)
+		log_fail("a program cannot begin: no space, no view, or no KCOV any more");
+	if (WIFSIGNALED(status) && WTERMSIG(status) == SIGALRM)
+		end = BY_ALARM;
+	ended[end]++;
+	return end;
+}
+
+/* Those that it left behind, in a group of their own, are killed with it. */
+static enum end execute(const struct program *program, struct coverage *coverage)
+{
+	enum end end;
 	pid_t pid;
 
 	log_program(program);
@@ -79,15 +110,12 @@ static void execute(const struct program *program, struct coverage *coverage)
 		child(program);
 	}
 	setpgid(pid, pid);
-	if (!gone_within(pid, 4 * PROGRAM_SECONDS)) {
-		kill(-pid, SIGKILL);
-		if (!gone_within(pid, KILL_SECONDS))
-			log_fail("a process that cannot be killed");
-	}
+	end = await(pid);
 	kill(-pid, SIGKILL);
-	kcov_read(coverage);
+	overflows += !kcov_read(coverage);
 	executed++;
 	log_check();
+	return end;
 }
 
 /* Whether @has has all that is in @wanted. */
@@ -159,6 +187,9 @@ static void progress(double begin, const char *what)
 	printf("# %5.0f s: %s, %lu programs run, %u kept, %u places, %u steps\n", now() - begin,
 	       what, executed, corpus_count(), count_bits(seen.places, MAX_PLACES),
 	       count_bits(seen.steps, MAX_STEPS));
+	if (ended[BY_ALARM] || ended[BY_KILL] || overflows)
+		printf("#          %lu ended by their alarm, %lu killed, %lu not traced to their end\n",
+		       ended[BY_ALARM], ended[BY_KILL], overflows);
 	fflush(stdout);
 }
 
@@ -216,42 +247,49 @@ static void reduce(double begin)
 	free(each);
 }
 
-/* A program a file: run as they are, with TAP when asked for. */
-static void replay(int argc, char **argv, int times, int tap)
+/* A program a file: run as they are. With TAP, each has to come to its own end. */
+static int replay(int argc, char **argv, int times, int tap)
 {
 	static struct coverage coverage;
 	struct program program;
-	int i, j;
+	int i, j, bad = 0, late;
 
 	if (tap)
 		printf("1..%d\n", argc + 1);
 	for (i = 0; i < argc; i++) {
 		corpus_load(argv[i], &program);
-		for (j = 0; j < times; j++) {
-			execute(&program, &coverage);
+		for (j = 0, late = 0; j < times; j++) {
+			late += execute(&program, &coverage) != ENDED;
 			see(&coverage);
 		}
 		if (tap)
-			printf("ok %d %s\n", i + 1, argv[i]);
+			printf("%s %d %s\n", late ? "not ok" : "ok", i + 1, argv[i]);
 		else
 			corpus_add(&program);
+		bad += late;
 	}
 	fflush(stdout);
+	return bad;
 }
 
-/* In a corpus that does not reach the module any more, all programs pass. */
-static void judge_places(int number, unsigned int least)
+/* A corpus, or a fuzzer, that does not see the module finds nothing. */
+static int judge_places(int number, int tap)
 {
 	unsigned int places = count_bits(seen.places, MAX_PLACES);
 
-	printf("# %u places were reached, %u are asked for\n", places, least);
-	printf("%s %d the corpus reaches the module\n", places >= least ? "ok" : "not ok", number);
+	printf("# %u places were reached, %u are asked for\n", places, LEAST_PLACES);
+	if (tap)
+		printf("%s %d the corpus reaches the module\n",
+		       places >= LEAST_PLACES ? "ok" : "not ok", number);
+	else if (places < LEAST_PLACES)
+		printf("Bail out! the corpus does not reach the module\n");
+	return places < LEAST_PLACES;
 }
 
 static void help(void)
 {
 	puts("usage: fuzz [--seed N] [--seconds N] [--ring DISK] [--print-corpus] FILE...\n"
-	     "       fuzz --replay TIMES [--tap PLACES] FILE...\n"
+	     "       fuzz --replay TIMES [--tap] FILE...\n"
 	     "Run the programs in FILEs, then changed ones for so many seconds (600), in a\n"
 	     "kernel with KCOV; or only replay them, with TAP output.");
 	exit(2);
@@ -259,13 +297,17 @@ static void help(void)
 
 int main(int argc, char **argv)
 {
-	unsigned long seed = time(NULL) ^ getpid(), seconds = 600, times = 0, places = 0;
-	int print = 0, tap = 0, i;
+	unsigned long seed = time(NULL) ^ getpid(), seconds = 600, times = 0;
+	int print = 0, tap = 0, bad, i;
 	double begin = now();
 
 	for (i = 1; i < argc && argv[i][0] == '-'; i++) {
 		if (!strcmp(argv[i], "--print-corpus")) {
 			print = 1;
+			continue;
+		}
+		if (!strcmp(argv[i], "--tap")) {
+			tap = 1;
 			continue;
 		}
 		if (i + 1 == argc)
@@ -278,24 +320,20 @@ int main(int argc, char **argv)
 			times = strtoul(argv[++i], NULL, 0);
 		else if (!strcmp(argv[i], "--ring"))
 			log_ring(argv[++i]);
-		else if (!strcmp(argv[i], "--tap")) {
-			places = strtoul(argv[++i], NULL, 0);
-			tap = 1;
-		} else {
+		else
 			help();
-		}
 	}
 	log_open();
 	kcov_open();
-	replay(argc - i, argv + i, times ?: 1, tap);
-	if (tap) {
-		judge_places(argc - i + 1, places);
-		return count_bits(seen.places, MAX_PLACES) < places;
-	}
+	bad = replay(argc - i, argv + i, times ?: 1, tap);
+	if (tap)
+		return judge_places(argc - i + 1, tap) || bad;
 	if (times) {
 		progress(begin, "replayed");
 		return 0;
 	}
+	if (judge_places(0, tap))
+		return 1;
 	printf("# seed %lu\n", seed);
 	random_seed(seed);
 	fuzz(begin, seconds);

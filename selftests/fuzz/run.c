@@ -6,6 +6,7 @@
 #define _GNU_SOURCE
 #endif
 #include <pthread.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
@@ -42,7 +43,8 @@ static void run_part(const struct part *part)
 
 static void *thread_main(void *arg)
 {
-	kcov_begin(KCOV_SECOND);
+	if (!kcov_begin(KCOV_SECOND))
+		abort();
 	run_part(arg);
 	return NULL;
 }
@@ -51,6 +53,7 @@ static void child_main(const struct part *part)
 {
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	alarm(PROGRAM_SECONDS);
+	kcov_begin(KCOV_CHILD);
 	run_part(part);
 	_exit(0);
 }

@@ -36,6 +36,20 @@ static void say_difference(struct thread *t, unsigned int step, const struct op 
 	fclose(text);
 }
 
+/* What is in a page in the end is not what was written last. */
+static void say_end(struct thread *t, int space, unsigned int page, int is, int should_be)
+{
+	struct report *r = t->report;
+	int nobody = 0;
+
+	if (!atomic_compare_exchange_strong(&r->failed, &nobody, 1))
+		return;
+	r->slot = t->slot.number;
+	r->steps = r->made[r->slot];
+	snprintf(r->text, sizeof(r->text), "the end: space %d, page %u of slot %u: %#x, not %#x\n",
+		 space, page, r->slot, is, should_be);
+}
+
 /* Code is only called where there is some. */
 static void avoid_wild_fetch(struct slot *s, struct op *op)
 {
@@ -76,6 +90,40 @@ static bool step(struct thread *t, unsigned int n, const struct op *op)
 	return false;
 }
 
+/* The bits of all pages that are mapped: operations like any other, at the end. */
+static bool last_scans(struct thread *t, unsigned int n)
+{
+	const struct model *m = &t->slot.model;
+	struct op op = { .kind = OP_SCAN, .flags = AVM_SCAN_BITMAP,
+			 .how = AVM_PAGE_DIRTY | AVM_PAGE_ACCESSED };
+
+	for (op.at = 0; op.at < ARENA; op.at += op.n) {
+		op.n = 1;
+		if (m->page[op.at].view < 0)
+			continue;
+		op.n = model_vma_end(m, op.at) - op.at;
+		op.space = m->view[m->page[op.at].view].space;
+		if (!step(t, n, &op))
+			return false;
+	}
+	return true;
+}
+
+/* What was written is there, mapped or not: in a view of its own. */
+static void last_look(struct thread *t, int space)
+{
+	const struct slot *s = &t->slot;
+	const struct frame *frame = s->model.frame[space];
+	unsigned char *p = (unsigned char *)view_new(s->fd[space], s->number * REGION, REGION, R);
+	unsigned int i, j;
+
+	for (i = 0; i < REGION; i++)
+		for (j = 0; frame[i].present && j < BYTES; j++)
+			if (p[i * PAGE + byte_at[j]] != frame[i].byte[j])
+				say_end(t, space, i, p[i * PAGE + byte_at[j]], frame[i].byte[j]);
+	must(!munmap(p, REGION * PAGE));
+}
+
 static void run_ops(struct thread *t)
 {
 	const struct plan *plan = t->plan;
@@ -97,6 +145,10 @@ static void run_ops(struct thread *t)
 			break;
 	}
 	r->done += i;
+	if (r->failed || !last_scans(t, i))
+		return;
+	for (i = 0; i < SPACES; i++)
+		last_look(t, i);
 }
 
 static void slot_open(struct thread *t)

@@ -33,12 +33,14 @@ static struct options {
 	uint64_t ops;
 	unsigned int seconds;
 	const char *replay;
+	const char *only;
 	bool print;
 	bool shared;
 } options = {
 	.plan = { .seed = 1, .processes = 1, .threads = 2, .ops = 2000, .only = ~0u,
 		  .accesses = ACCESSES },
 	.ops = 100000,
+	.only = "",
 };
 
 static struct report *report;
@@ -121,7 +123,8 @@ static void parse_options(int argc, char **argv)
 			plan->accesses = to_number(optarg, 0, 100000);
 			break;
 		case 'o':
-			plan->only = parse_only(optarg);
+			options.only = optarg;
+			plan->only = parse_only(strdup(optarg));
 			break;
 		case 'r':
 			options.replay = optarg;
@@ -141,6 +144,8 @@ static void parse_options(int argc, char **argv)
 	}
 	if (optind < argc)
 		wrong("not an option", argv[optind]);
+	if (!plan->only || (plan->only == 1u << OP_ACCESS && !plan->accesses))
+		wrong("no operation is left", "--only, --accesses");
 	if (plan->processes * plan->threads > SLOTS)
 		wrong("more than 16 threads in all", "--processes, --threads");
 }
@@ -177,6 +182,8 @@ static unsigned int read_script(const char *name, struct op *ops, unsigned int *
 	}
 	if (from != stdin)
 		fclose(from);
+	if (!n)
+		wrong("no operations in the script", name);
 	return n;
 }
 
@@ -205,9 +212,9 @@ static int difference(struct plan plan)
 	unsigned int n;
 
 	must(ops);
-	printf("DIFFERENCE, seed %lu (to repeat: --seed %lu --processes %u --threads %u --episode %u --accesses %u)\n"
+	printf("DIFFERENCE, seed %lu (to repeat: --seed %lu --processes %u --threads %u --episode %u --accesses %u%s%s)\n"
 	       "%s", plan.seed, plan.seed, plan.processes, plan.threads, plan.ops,
-	       plan.accesses, report->text);
+	       plan.accesses, *options.only ? " --only " : "", options.only, report->text);
 	printf("shrinking %u operations of slot %u\n", report->made[report->slot], report->slot);
 	fflush(stdout);
 	n = shrink(&plan, report, ops);
