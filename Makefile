@@ -35,6 +35,7 @@ help:
 	@echo 'make check          build and test everything, on the host and in VMs'
 	@echo 'make check-debug    test on kernels that find mistakes: builds them, or takes those'
 	@echo '                    in DEBUG_KERNELS=DIR'
+	@echo 'make check-long     test what takes long: a million views'
 	@echo 'make mutants        break the code on purpose, see the tests fail (a debug kernel'
 	@echo '                    for some: DEBUG_KERNELS=DIR; MUTANTS_ARGS, see tools/mutants --help)'
 	@echo 'make bench          measure avm beside everything else, make tables and plots'
@@ -52,7 +53,7 @@ help:
 	@echo 'make load, unload   load the module just built, unload it'
 	@echo 'make clean          remove build/'
 
-.PHONY: demo check check-debug mutants stress coverage fuzz bench bench-check lint
+.PHONY: demo check check-debug check-long mutants stress coverage fuzz bench bench-check lint
 demo:
 	@tools/demo --kernel $(KERNEL) $(FILE)
 
@@ -62,6 +63,9 @@ check:
 check-debug:
 	@dir="$(DEBUG_KERNELS)"; [ -n "$$dir" ] || dir=$$(tools/vm/debug-kernel --all) || exit; \
 		tools/check --debug-kernels "$$dir" $(CHECK_ARGS)
+
+check-long:
+	@tools/check --long $(CHECK_ARGS)
 
 mutants:
 	@tools/mutants $(if $(DEBUG_KERNELS),--debug-kernels $(DEBUG_KERNELS)) $(MUTANTS_ARGS)

@@ -9,7 +9,7 @@
  * are refused (test_errors), 16 TiB calls that are killed early (test_lifetime),
  * how long a call keeps its CPU (test_resched).
  *
- * For the full number of views: AVM_DOS_VIEWS=1000000 (some minutes, some
+ * For the full number of views: AVM_DOS_VIEWS=1000000 (make check-long; some
  * 600 MB). AVM_SEED repeats the moments of the kills.
  */
 #include "cgroup.h"
