@@ -17,17 +17,26 @@ struct thread {
 	struct report *report;
 };
 
+/* The first that fails says how: whether that is this one. */
+static bool first_to_fail(struct report *r, unsigned int slot, unsigned int steps)
+{
+	int nobody = 0;
+
+	if (!atomic_compare_exchange_strong(&r->failed, &nobody, 1))
+		return false;
+	r->slot = slot;
+	r->steps = steps;
+	return true;
+}
+
 static void say_difference(struct thread *t, unsigned int step, const struct op *op,
 			   const struct result *expected)
 {
 	struct report *r = t->report;
-	int nobody = 0;
 	FILE *text;
 
-	if (!atomic_compare_exchange_strong(&r->failed, &nobody, 1))
+	if (!first_to_fail(r, t->slot.number, step))
 		return;
-	r->slot = t->slot.number;
-	r->steps = step;
 	text = fmemopen(r->text, sizeof(r->text) - 1, "w");
 	must(text);
 	fprintf(text, "step %u of slot %u: ", step, t->slot.number);
@@ -40,14 +49,12 @@ static void say_difference(struct thread *t, unsigned int step, const struct op 
 static void say_end(struct thread *t, int space, unsigned int page, int is, int should_be)
 {
 	struct report *r = t->report;
-	int nobody = 0;
+	unsigned int slot = t->slot.number;
 
-	if (!atomic_compare_exchange_strong(&r->failed, &nobody, 1))
-		return;
-	r->slot = t->slot.number;
-	r->steps = r->made[r->slot];
-	snprintf(r->text, sizeof(r->text), "the end: space %d, page %u of slot %u: %#x, not %#x\n",
-		 space, page, r->slot, is, should_be);
+	if (first_to_fail(r, slot, r->made[slot]))
+		snprintf(r->text, sizeof(r->text),
+			 "the end: space %d, page %u of slot %u: %#x, not %#x\n", space, page,
+			 slot, is, should_be);
 }
 
 /* Code is only called where there is some. */
@@ -214,21 +221,10 @@ static void process_main(const struct plan *plan, struct report *report, const i
 	_exit(0);
 }
 
-/* Whether nobody has failed before. */
-static bool first_to_fail(struct report *r)
-{
-	int nobody = 0;
-
-	if (!atomic_compare_exchange_strong(&r->failed, &nobody, 1))
-		return false;
-	r->steps = r->made[r->slot];
-	return true;
-}
-
 static void check_count(struct report *r, int space, const char *what, uint64_t is,
 			uint64_t should_be)
 {
-	if (is != should_be && first_to_fail(r))
+	if (is != should_be && first_to_fail(r, r->slot, r->made[r->slot]))
 		snprintf(r->text, sizeof(r->text), "the end: space %d: %s: %lu, not %lu\n", space,
 			 what, is, should_be);
 }
@@ -252,10 +248,8 @@ static void wait_for(struct report *r, pid_t pid, unsigned int first)
 	int status;
 
 	must(waitpid(pid, &status, 0) == pid);
-	if (!status || !first_to_fail(r))
+	if (!status || !first_to_fail(r, first, r->made[first] ? r->made[first] - 1 : 0))
 		return;
-	r->slot = first;
-	r->steps = r->made[first] ? r->made[first] - 1 : 0;
 	snprintf(r->text, sizeof(r->text), "the process of slot %u: it died, status %#x\n", first,
 		 (unsigned int)status);
 }
