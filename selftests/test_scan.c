@@ -778,6 +778,25 @@ TEST_F(large, an_answer_whose_place_vanishes_meanwhile_is_told_by_the_next_scan)
 	}
 }
 
+/* The scan that failed has not kept which of the bits were there. */
+TEST_F(large, an_answer_that_vanishes_leaves_matching_pages_all_that_was_to_be_cleared)
+{
+	struct avm_scan arg = scan_of(self->view, 0, WINDOW, AVM_PAGE_ACCESSED, BOTH);
+	struct vanishing v;
+	unsigned long i;
+
+	for (i = 0; i < 50; i++)
+		must(!try_read(self->view + i * PAGE));
+	EXPECT_EQ(0, scan(self->space, self->view, WINDOW, AVM_PAGE_DIRTY, 0, NULL));
+	vanishing_setup(&v);
+	want_bitmap(&arg, (uint64_t *)(v.pages + PAGE / 2));
+	EXPECT_EQ(-EFAULT, do_scan(self->space, &arg));
+	must(!pthread_join(v.thread, NULL));
+	close(v.uffd);
+	EXPECT_EQ(50, accessed(self->space, self->view, WINDOW, NULL));
+	EXPECT_EQ(50, dirty(self->space, self->view, WINDOW, NULL));
+}
+
 /* Immense and almost empty: what was never touched costs next to nothing. */
 #define TERA	(1ul << 28)	/* pages */
 

@@ -29,7 +29,7 @@
 #define KILL_SECONDS	60	/* until a killed process is gone */
 #define FRESH		8	/* one program in so many is a new one */
 /* Half of what the corpus reaches: compilers differ in how many places they make. */
-#define LEAST_PLACES	600
+#define LEAST_PLACES	600U
 
 /* How a program ended. */
 enum end { ENDED, BY_ALARM, BY_KILL };
