@@ -1,37 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * notifier.h - the test module kernel/, a model of a secondary MMU, as tests
+ * notifier.h - the test module kernel/notifier/, a model of a secondary MMU, as tests
  * use it. Calls under test return 0 (or a count) or -errno.
  */
 #ifndef NOTIFIER_H
 #define NOTIFIER_H
 
-#include "avmtest.h"
+#include "testmodule.h"
 #include "kernel/notifier/avm_notifier.h"
-
-#include <limits.h>
-#include <sys/syscall.h>
-
-/* The module lies beside the test program: tools/check sees to that. */
-static inline void notifier_load(void)
-{
-	char path[PATH_MAX + 32];
-	ssize_t n = readlink("/proc/self/exe", path, PATH_MAX);
-	int fd;
-
-	must(n > 0);
-	path[n] = 0;
-	strcpy(strrchr(path, '/'), "/avm_notifier.ko");
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	must(fd >= 0);
-	must(!syscall(SYS_finit_module, fd, "", 0) || errno == EEXIST);
-	close(fd);
-}
-
-static inline void notifier_unload(void)
-{
-	must(!syscall(SYS_delete_module, "avm_notifier", O_NONBLOCK));
-}
 
 /* A device that has no memory yet. */
 static inline int notifier_open(void)

@@ -36,7 +36,7 @@ FIXTURE_VARIANT_ADD(device, same_thread) { .here = NOTIFIER_FAULT_HERE };
 
 FIXTURE_SETUP(device)
 {
-	notifier_load();
+	module_load("avm_notifier");
 	denied_setup();
 	self->here = variant->here;
 	self->dev = notifier_open();
@@ -49,7 +49,7 @@ FIXTURE_TEARDOWN(device)
 {
 	close(self->dev);
 	close(self->space);
-	notifier_unload();
+	module_unload("avm_notifier");
 }
 
 #define WRITE	NOTIFIER_FAULT_WRITE

@@ -42,7 +42,7 @@ FIXTURE_SETUP(notifier)
 {
 	unsigned long i;
 
-	notifier_load();
+	module_load("avm_notifier");
 	denied_setup();
 	self->dev = notifier_open();
 	self->space = space_new(64 * PAGES);
@@ -60,7 +60,7 @@ FIXTURE_TEARDOWN(notifier)
 {
 	close(self->dev);
 	close(self->space);
-	notifier_unload();
+	module_unload("avm_notifier");
 }
 
 static void map_all(int dev, char *view)

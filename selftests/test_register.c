@@ -707,7 +707,9 @@ static int remove_without_memory(int space)
 	if (fill(space, view, RANDOM, MAX_TRAPS) || untrap(space, many_at(view, 100), 1))
 		return 2;
 	list = in_order(RANDOM);
-	touch(view, true, &(struct landed){});
+	/* A page table that a touch lacks would be the group's. */
+	for (i = 0; i < MAX_TRAPS; i++)
+		touch(many_at(view, i), true, &(struct landed){});
 	group_enter(0);
 	if (!registering_fails(space, view))
 		return 3;

@@ -1,0 +1,407 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * test_step.c - a call of avm, and what may happen between any two instructions
+ * of it: a first write by another CPU, or a whole other call
+ *
+ * Races that tests only try to hit are all hit here, one after the other, each
+ * in a call of its own: see kernel/step/. What is checked is that no write is
+ * lost or reported twice, and that what the last call took away is away.
+ */
+#include "harness.h"
+#include "testmodule.h"
+#include "kernel/step/avm_step.h"
+
+#include <pthread.h>
+#include <sched.h>
+
+#define VALUE	0x0123456789abcdefull
+
+static void one_cpu(cpu_set_t *set, int cpu)
+{
+	CPU_ZERO(set);
+	CPU_SET(cpu, set);
+}
+
+/* A thread that gives up its CPU is not stepped on. */
+static void keep_the_cpu(void)
+{
+	struct sched_param param = { .sched_priority = 1 };
+	cpu_set_t set;
+
+	one_cpu(&set, 0);
+	must(!sched_setaffinity(0, sizeof(set), &set));
+	must(!sched_setscheduler(0, SCHED_FIFO | SCHED_RESET_ON_FORK, &param));
+}
+
+FIXTURE(step)
+{
+	int dev, space;
+	char *view;
+	volatile uint64_t *word;	/* in page 1 of the view */
+};
+
+FIXTURE_SETUP(step)
+{
+	module_load("avm_step");
+	self->dev = open(STEP_DEVICE, O_RDWR | O_CLOEXEC);
+	must(self->dev >= 0);
+	self->space = space_new(16);
+	self->view = view_new(self->space, 0, 16, RW);
+	self->word = (uint64_t *)(self->view + PAGE + 8);
+	denied_setup();
+	keep_the_cpu();
+}
+
+FIXTURE_TEARDOWN(step)
+{
+	close(self->dev);
+	module_unload("avm_step");
+}
+
+/* Instructions from one try to the next; kernels that check all have many more. */
+static unsigned int stride(void)
+{
+	return slow() ? 211 : 1;
+}
+
+/* So many tries that did not come to their step are the end of the call. */
+#define MISSES	3
+
+/* A call to be made step by step, ready to be made anew. */
+struct made {
+	struct step_call call;
+	struct avm_batch batch;
+	struct avm_range ranges[8];
+	struct avm_scan scan;
+};
+
+static void make_batch(struct made *made, int space, unsigned long cmd, char *addr,
+		       unsigned int count, int prot)
+{
+	unsigned int i;
+
+	for (i = 0; i < count; i++)
+		made->ranges[i] = (struct avm_range) {
+			.addr = (uintptr_t)addr + 2 * i * PAGE, .length = PAGE, .prot = prot,
+		};
+	made->batch = (struct avm_batch) {
+		.size = sizeof(made->batch), .ranges = (uintptr_t)made->ranges, .count = count,
+	};
+	made->call = (struct step_call) {
+		.fd = space, .cmd = cmd, .arg = (uintptr_t)&made->batch,
+	};
+}
+
+/* Of one page: get and clear. */
+static void make_scan(struct made *made, int space, char *addr, uint32_t bits)
+{
+	made->scan = (struct avm_scan) {
+		.size = sizeof(made->scan), .addr = (uintptr_t)addr, .length = PAGE,
+		.match = bits, .clear = bits,
+	};
+	made->call = (struct step_call) {
+		.fd = space, .cmd = AVM_IOC_SCAN, .arg = (uintptr_t)&made->scan,
+	};
+}
+
+/* What a write during a call came to, over all steps. */
+struct sums {
+	unsigned long written, denied, wrong;
+};
+
+/*
+ * Make a call again and again, with a first write to the page one step later
+ * each time. A write that was made is reported: by the call, if that is one that
+ * reports, or after it.
+ */
+static struct sums write_at_each_step(struct _test_data_step *self, struct made *made, int discards)
+{
+	struct step_run run = { .event = STEP_WRITE, .addr = (uintptr_t)self->word };
+	int reports = made->call.cmd == AVM_IOC_SCAN && made->scan.match == AVM_PAGE_DIRTY;
+	struct sums sums = {};
+	unsigned int missed = 0, dirtied, written;
+
+	for (run.at = 1; missed < MISSES; run.at += stride()) {
+		must(!protect(self->space, self->view, 16, RW));
+		*self->word = 1;
+		must(dirty(self->space, self->view, 16, NULL) >= 1);
+		run.call = made->call;
+		run.value = VALUE + run.at;
+		must(!call(self->dev, STEP_RUN, &run) && run.call.out_ret >= 0);
+		missed = run.out_how == STEP_NOT_REACHED ? missed + 1 : 0;
+		if (missed)
+			continue;
+		dirtied = reports ? made->scan.out_pages : 0;
+		dirtied += dirty(self->space, self->view + PAGE, 1, NULL);
+		must(!protect(self->space, self->view, 16, RW));
+		written = run.out_how == STEP_WRITTEN;
+		sums.written += written;
+		sums.denied += run.out_how == STEP_DENIED;
+		if (discards ? dirtied || *self->word :
+		    !!dirtied != written || *self->word != (written ? run.value : 1)) {
+			sums.wrong++;
+			printf("# step %lu: %s, %u times dirty, reads %lx\n", (unsigned long)run.at,
+			       written ? "written" : "denied", dirtied,
+			       (unsigned long)*self->word);
+		}
+	}
+	printf("# %lu writes, %lu denied\n", sums.written, sums.denied);
+	return sums;
+}
+
+#define TEST_WRITE(name, takes_away, discards, ...)			\
+TEST_F(step, a_write_at_each_step_of_##name)				\
+{									\
+	struct made made = {};						\
+	struct sums sums;						\
+									\
+	__VA_ARGS__;							\
+	sums = write_at_each_step(self, &made, discards);		\
+	EXPECT_EQ(0, sums.wrong);					\
+	EXPECT_LE(10, sums.written);					\
+	EXPECT_LE((takes_away) ? 10 : 0, sums.denied);			\
+	EXPECT_GE((takes_away) ? ULONG_MAX : 0, sums.denied);		\
+}
+
+TEST_WRITE(protect_to_read, 1, 0,
+	   make_batch(&made, self->space, AVM_IOC_PROTECT, self->view + PAGE, 1, R))
+TEST_WRITE(protect_to_none, 1, 0,
+	   make_batch(&made, self->space, AVM_IOC_PROTECT, self->view + PAGE, 1, NONE))
+TEST_WRITE(protect_of_a_vector_to_read, 1, 0,
+	   make_batch(&made, self->space, AVM_IOC_PROTECT, self->view + PAGE, 4, R))
+TEST_WRITE(protect_of_a_vector_to_none, 1, 0,
+	   make_batch(&made, self->space, AVM_IOC_PROTECT, self->view + PAGE, 4, NONE))
+TEST_WRITE(a_scan_that_clears, 0, 0,
+	   make_scan(&made, self->space, self->view + PAGE, AVM_PAGE_DIRTY))
+TEST_WRITE(a_scan_that_clears_accessed, 0, 0,
+	   make_scan(&made, self->space, self->view + PAGE, AVM_PAGE_ACCESSED))
+TEST_WRITE(a_discard, 1, 1,
+	   make_batch(&made, self->space, AVM_IOC_DISCARD, self->view + PAGE, 1, 0))
+
+/* The other thread of a pair. */
+struct other {
+	int dev;
+	struct step_call call;
+	int ret;
+};
+
+static void *join_the_run(void *arg)
+{
+	struct other *other = arg;
+
+	other->ret = call(other->dev, STEP_JOIN, &other->call);
+	return NULL;
+}
+
+/*
+ * How the other call fared that came after the nth instruction of this one.
+ * A fault may find its access denied.
+ */
+static uint32_t run_both(int dev, unsigned long at, const struct made *made,
+			 const struct made *meanwhile)
+{
+	struct step_run run = { .event = STEP_OTHER, .at = at, .call = made->call };
+	struct other other = { .dev = dev, .call = meanwhile->call };
+	pthread_attr_t attr;
+	pthread_t thread;
+	cpu_set_t set;
+
+	one_cpu(&set, 1);
+	must(!pthread_attr_init(&attr) && !pthread_attr_setaffinity_np(&attr, sizeof(set), &set));
+	must(!pthread_create(&thread, &attr, join_the_run, &other));
+	must(!call(dev, STEP_RUN, &run));
+	must(!pthread_join(thread, NULL) && !pthread_attr_destroy(&attr));
+	must(run.call.out_ret >= 0 || run.call.fd == STEP_FAULT);
+	if (run.out_how == STEP_NOT_REACHED)
+		must(other.ret == -ECANCELED);
+	else
+		must(!other.ret && (other.call.out_ret >= 0 || other.call.fd == STEP_FAULT));
+	return run.out_how;
+}
+
+/* A page that is dirty, holds VALUE, and has a PTE. */
+static void mapped(struct _test_data_step *self)
+{
+	must(!protect(self->space, self->view, 16, RW));
+	*self->word = VALUE;
+}
+
+/* The same, without a PTE: the next access is a fault. */
+static void unmapped(struct _test_data_step *self)
+{
+	mapped(self);
+	must(!protect(self->space, self->view, 16, NONE));
+	must(!protect(self->space, self->view, 16, RW));
+}
+
+static int may_be_written(struct _test_data_step *self)
+{
+	return !try_write(self->view + PAGE, 1);
+}
+
+static int may_be_read(struct _test_data_step *self)
+{
+	return !try_read(self->view + PAGE);
+}
+
+/* A discarded page is empty, and the same in all views. */
+static int holds_what_it_held(struct _test_data_step *self)
+{
+	volatile uint64_t *second;
+	char *view;
+	int wrong;
+
+	must(!protect(self->space, self->view, 16, RW));
+	wrong = *self->word != 0;
+	view = view_new(self->space, 1, 1, RW);
+	second = (uint64_t *)(view + 8);
+	*second = VALUE + 1;
+	wrong |= *self->word != VALUE + 1;
+	must(!munmap(view, PAGE));
+	return wrong;
+}
+
+/* And clean. */
+static int holds_or_is_dirty(struct _test_data_step *self)
+{
+	return dirty(self->space, self->view + PAGE, 1, NULL) || holds_what_it_held(self);
+}
+
+/* As a pair takes ten times as long as a write. */
+#define PAIR_STRIDE	3
+
+/*
+ * Make a call again and again, and another by another thread one step further
+ * on each time. Return: how often @wrong was true after both.
+ */
+static unsigned long meet_at_each_step(struct _test_data_step *self, struct made *made,
+				       struct made *meanwhile,
+				       void (*prepare)(struct _test_data_step *self),
+				       int (*wrong)(struct _test_data_step *self))
+{
+	unsigned long at, complete = 0, blocked = 0, wrongs = 0;
+	unsigned int missed = 0;
+	uint32_t how;
+
+	for (at = 1; missed < MISSES; at += PAIR_STRIDE * stride()) {
+		prepare(self);
+		how = run_both(self->dev, at, made, meanwhile);
+		missed = how == STEP_NOT_REACHED ? missed + 1 : 0;
+		if (missed)
+			continue;
+		complete += how == STEP_COMPLETE;
+		blocked += how == STEP_BLOCKED;
+		if (wrong(self)) {
+			wrongs++;
+			printf("# step %lu is wrong, the other call was %s\n", at,
+			       how == STEP_COMPLETE ? "complete" : "blocked");
+		}
+	}
+	printf("# %lu complete, %lu blocked\n", complete, blocked);
+	must(complete + blocked > 10);
+	return wrongs;
+}
+
+static void make_fault(struct made *made, const char *addr)
+{
+	made->call = (struct step_call) {
+		.fd = STEP_FAULT, .cmd = 1, .arg = (uintptr_t)addr,
+	};
+}
+
+TEST_F(step, protect_to_read_at_each_step_of_a_fault)
+{
+	struct made fault, close;
+
+	make_fault(&fault, self->view + PAGE);
+	make_batch(&close, self->space, AVM_IOC_PROTECT, self->view + PAGE, 1, R);
+	EXPECT_EQ(0, meet_at_each_step(self, &fault, &close, unmapped, may_be_written));
+}
+
+TEST_F(step, protect_to_none_at_each_step_of_a_fault)
+{
+	struct made fault, close;
+
+	make_fault(&fault, self->view + PAGE);
+	make_batch(&close, self->space, AVM_IOC_PROTECT, self->view + PAGE, 1, NONE);
+	EXPECT_EQ(0, meet_at_each_step(self, &fault, &close, unmapped, may_be_read));
+}
+
+TEST_F(step, discard_at_each_step_of_a_fault)
+{
+	struct made fault, empty;
+
+	make_fault(&fault, self->view + PAGE);
+	make_batch(&empty, self->space, AVM_IOC_DISCARD, self->view + PAGE, 1, 0);
+	EXPECT_EQ(0, meet_at_each_step(self, &fault, &empty, unmapped, holds_what_it_held));
+}
+
+TEST_F(step, fault_at_each_step_of_a_discard)
+{
+	struct made fault, empty;
+
+	make_fault(&fault, self->view + PAGE);
+	make_batch(&empty, self->space, AVM_IOC_DISCARD, self->view + PAGE, 1, 0);
+	EXPECT_EQ(0, meet_at_each_step(self, &empty, &fault, mapped, holds_what_it_held));
+}
+
+TEST_F(step, protect_at_each_step_of_a_discard)
+{
+	struct made close, empty;
+
+	make_batch(&close, self->space, AVM_IOC_PROTECT, self->view + PAGE, 1, NONE);
+	make_batch(&empty, self->space, AVM_IOC_DISCARD, self->view + PAGE, 1, 0);
+	EXPECT_EQ(0, meet_at_each_step(self, &empty, &close, mapped, holds_or_is_dirty));
+}
+
+/* Two protections at once: one of them is the last, and no dirty bit is lost. */
+static int lost_or_writable(struct _test_data_step *self)
+{
+	return dirty(self->space, self->view + PAGE, 1, NULL) != 1 || may_be_written(self);
+}
+
+TEST_F(step, protect_at_each_step_of_protect)
+{
+	struct made first, second;
+
+	make_batch(&first, self->space, AVM_IOC_PROTECT, self->view + PAGE, 1, NONE);
+	make_batch(&second, self->space, AVM_IOC_PROTECT, self->view + PAGE, 1, R);
+	EXPECT_EQ(0, meet_at_each_step(self, &first, &second, mapped, lost_or_writable));
+	EXPECT_EQ(0, meet_at_each_step(self, &second, &first, mapped, lost_or_writable));
+}
+
+/* What was written before is told once. */
+static struct made *reports[2];
+
+static int not_told_once(struct _test_data_step *self)
+{
+	unsigned int told = dirty(self->space, self->view + PAGE, 1, NULL), i;
+
+	for (i = 0; i < 2; i++)
+		told += reports[i] ? reports[i]->scan.out_pages : 0;
+	return told != 1;
+}
+
+TEST_F(step, scan_at_each_step_of_protect)
+{
+	struct made close, tell;
+
+	make_batch(&close, self->space, AVM_IOC_PROTECT, self->view + PAGE, 1, NONE);
+	make_scan(&tell, self->space, self->view + PAGE, AVM_PAGE_DIRTY);
+	reports[0] = &tell;
+	EXPECT_EQ(0, meet_at_each_step(self, &close, &tell, mapped, not_told_once));
+	EXPECT_EQ(0, meet_at_each_step(self, &tell, &close, mapped, not_told_once));
+}
+
+TEST_F(step, scan_at_each_step_of_a_scan)
+{
+	struct made first, second;
+
+	make_scan(&first, self->space, self->view + PAGE, AVM_PAGE_DIRTY);
+	make_scan(&second, self->space, self->view + PAGE, AVM_PAGE_DIRTY);
+	reports[0] = &first;
+	reports[1] = &second;
+	EXPECT_EQ(0, meet_at_each_step(self, &first, &second, mapped, not_told_once));
+}
+
+TEST_HARNESS_MAIN
