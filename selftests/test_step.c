@@ -226,12 +226,17 @@ static void mapped(struct _test_data_step *self)
 	*self->word = VALUE;
 }
 
-/* The same, without a PTE: the next access is a fault. */
+/*
+ * The same in a new view, where it has no PTE: the next access is a fault. The
+ * page table is there, and the state of each page, as for most faults.
+ */
 static void unmapped(struct _test_data_step *self)
 {
 	mapped(self);
-	must(!protect(self->space, self->view, 16, NONE));
-	must(!protect(self->space, self->view, 16, RW));
+	must(mmap(self->view, 16 * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED,
+		  self->space, 0) == self->view);
+	must(!protect(self->space, self->view + 3 * PAGE, 1, R));
+	self->view[0] = 1;
 }
 
 static int may_be_written(struct _test_data_step *self)
@@ -267,15 +272,12 @@ static int holds_or_is_dirty(struct _test_data_step *self)
 	return dirty(self->space, self->view + PAGE, 1, NULL) || holds_what_it_held(self);
 }
 
-/* As a pair takes ten times as long as a write. */
-#define PAIR_STRIDE	3
-
 /*
  * Make a call again and again, and another by another thread one step further
- * on each time. Return: how often @wrong was true after both.
+ * on each time, or @every so many. Return: how often @wrong was true after both.
  */
 static unsigned long meet_at_each_step(struct _test_data_step *self, struct made *made,
-				       struct made *meanwhile,
+				       struct made *meanwhile, unsigned int every,
 				       void (*prepare)(struct _test_data_step *self),
 				       int (*wrong)(struct _test_data_step *self))
 {
@@ -283,7 +285,7 @@ static unsigned long meet_at_each_step(struct _test_data_step *self, struct made
 	unsigned int missed = 0;
 	uint32_t how;
 
-	for (at = 1; missed < MISSES; at += PAIR_STRIDE * stride()) {
+	for (at = 1; missed < MISSES; at += every * stride()) {
 		prepare(self);
 		how = run_both(self->dev, at, made, meanwhile);
 		missed = how == STEP_NOT_REACHED ? missed + 1 : 0;
@@ -315,7 +317,7 @@ TEST_F(step, protect_to_read_at_each_step_of_a_fault)
 
 	make_fault(&fault, self->view + PAGE);
 	make_batch(&close, self->space, AVM_IOC_PROTECT, self->view + PAGE, 1, R);
-	EXPECT_EQ(0, meet_at_each_step(self, &fault, &close, unmapped, may_be_written));
+	EXPECT_EQ(0, meet_at_each_step(self, &fault, &close, 1, unmapped, may_be_written));
 }
 
 TEST_F(step, protect_to_none_at_each_step_of_a_fault)
@@ -324,7 +326,7 @@ TEST_F(step, protect_to_none_at_each_step_of_a_fault)
 
 	make_fault(&fault, self->view + PAGE);
 	make_batch(&close, self->space, AVM_IOC_PROTECT, self->view + PAGE, 1, NONE);
-	EXPECT_EQ(0, meet_at_each_step(self, &fault, &close, unmapped, may_be_read));
+	EXPECT_EQ(0, meet_at_each_step(self, &fault, &close, 1, unmapped, may_be_read));
 }
 
 TEST_F(step, discard_at_each_step_of_a_fault)
@@ -333,7 +335,7 @@ TEST_F(step, discard_at_each_step_of_a_fault)
 
 	make_fault(&fault, self->view + PAGE);
 	make_batch(&empty, self->space, AVM_IOC_DISCARD, self->view + PAGE, 1, 0);
-	EXPECT_EQ(0, meet_at_each_step(self, &fault, &empty, unmapped, holds_what_it_held));
+	EXPECT_EQ(0, meet_at_each_step(self, &fault, &empty, 1, unmapped, holds_what_it_held));
 }
 
 TEST_F(step, fault_at_each_step_of_a_discard)
@@ -342,7 +344,7 @@ TEST_F(step, fault_at_each_step_of_a_discard)
 
 	make_fault(&fault, self->view + PAGE);
 	make_batch(&empty, self->space, AVM_IOC_DISCARD, self->view + PAGE, 1, 0);
-	EXPECT_EQ(0, meet_at_each_step(self, &empty, &fault, mapped, holds_what_it_held));
+	EXPECT_EQ(0, meet_at_each_step(self, &empty, &fault, 3, mapped, holds_what_it_held));
 }
 
 TEST_F(step, protect_at_each_step_of_a_discard)
@@ -351,7 +353,7 @@ TEST_F(step, protect_at_each_step_of_a_discard)
 
 	make_batch(&close, self->space, AVM_IOC_PROTECT, self->view + PAGE, 1, NONE);
 	make_batch(&empty, self->space, AVM_IOC_DISCARD, self->view + PAGE, 1, 0);
-	EXPECT_EQ(0, meet_at_each_step(self, &empty, &close, mapped, holds_or_is_dirty));
+	EXPECT_EQ(0, meet_at_each_step(self, &empty, &close, 3, mapped, holds_or_is_dirty));
 }
 
 /* Two protections at once: one of them is the last, and no dirty bit is lost. */
@@ -366,8 +368,8 @@ TEST_F(step, protect_at_each_step_of_protect)
 
 	make_batch(&first, self->space, AVM_IOC_PROTECT, self->view + PAGE, 1, NONE);
 	make_batch(&second, self->space, AVM_IOC_PROTECT, self->view + PAGE, 1, R);
-	EXPECT_EQ(0, meet_at_each_step(self, &first, &second, mapped, lost_or_writable));
-	EXPECT_EQ(0, meet_at_each_step(self, &second, &first, mapped, lost_or_writable));
+	EXPECT_EQ(0, meet_at_each_step(self, &first, &second, 3, mapped, lost_or_writable));
+	EXPECT_EQ(0, meet_at_each_step(self, &second, &first, 3, mapped, lost_or_writable));
 }
 
 /* What was written before is told once. */
@@ -389,8 +391,8 @@ TEST_F(step, scan_at_each_step_of_protect)
 	make_batch(&close, self->space, AVM_IOC_PROTECT, self->view + PAGE, 1, NONE);
 	make_scan(&tell, self->space, self->view + PAGE, AVM_PAGE_DIRTY);
 	reports[0] = &tell;
-	EXPECT_EQ(0, meet_at_each_step(self, &close, &tell, mapped, not_told_once));
-	EXPECT_EQ(0, meet_at_each_step(self, &tell, &close, mapped, not_told_once));
+	EXPECT_EQ(0, meet_at_each_step(self, &close, &tell, 3, mapped, not_told_once));
+	EXPECT_EQ(0, meet_at_each_step(self, &tell, &close, 3, mapped, not_told_once));
 }
 
 TEST_F(step, scan_at_each_step_of_a_scan)
@@ -401,7 +403,7 @@ TEST_F(step, scan_at_each_step_of_a_scan)
 	make_scan(&second, self->space, self->view + PAGE, AVM_PAGE_DIRTY);
 	reports[0] = &first;
 	reports[1] = &second;
-	EXPECT_EQ(0, meet_at_each_step(self, &first, &second, mapped, not_told_once));
+	EXPECT_EQ(0, meet_at_each_step(self, &first, &second, 3, mapped, not_told_once));
 }
 
 TEST_HARNESS_MAIN
