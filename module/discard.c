@@ -22,9 +22,9 @@
  * the tree, under that lock, before it frees either, and moves PTEs (mremap)
  * so that a walk in the order of the tree finds them before or after.
  *
- * The caller's mmap_lock is held only to find out which pages are meant, and
- * is given up before discard_lock is taken: a fault takes them the other way
- * round.
+ * The order of locks is mmap_lock, discard_lock (by a fault that waits),
+ * i_mmap_rwsem. The caller's mmap_lock is held only to find out which pages are
+ * meant: not while others are waited for.
  */
 #include <linux/list.h>
 #include <linux/rbtree.h>
