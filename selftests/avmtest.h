@@ -15,6 +15,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/avm.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdint.h>
@@ -47,6 +48,16 @@
 static inline int slow(void)
 {
 	return !!getenv("AVM_SLOW");
+}
+
+/* Keep the calling thread on a CPU. */
+static inline void pin(int cpu)
+{
+	cpu_set_t set;
+
+	CPU_ZERO(&set);
+	CPU_SET(cpu, &set);
+	must(!sched_setaffinity(0, sizeof(set), &set));
 }
 
 static inline int call(int fd, unsigned long cmd, void *arg)

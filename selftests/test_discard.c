@@ -411,19 +411,38 @@ static int write_is_lost(struct race *race, long patience)
 }
 
 /*
- * Whether such a write went elsewhere: to the frame that was freed, which by
- * then is another space's.
+ * A page of another space that lacks its frame and nothing else: at the first
+ * write it takes the next one, which is most likely the last that was freed.
  */
-static int lost_after_discard(struct race *race, long patience)
+static volatile unsigned long *taker_new(void)
 {
-	int next = space_new(1), lost;
-	char *view = view_new(next, 0, 1, RW);
+	int space = space_new(2);
+	char *view = view_new(space, 0, 2, RW);
 
+	view[0] = 1;
+	close(space);
+	return (unsigned long *)(view + PAGE);
+}
+
+static void taker_free(volatile unsigned long *taker)
+{
+	must(!munmap((char *)taker - PAGE, 2 * PAGE));
+}
+
+/* Whether such a write went elsewhere: to the frame that was freed, and taken. */
+static int lost_after_discard(struct race *race, volatile unsigned long *taker, long patience)
+{
 	must(!discard(race->space, (void *)race->witness, 1));
-	/* Takes the frame, most likely: it is the last that was freed. */
-	*(volatile unsigned long *)view = 0;
-	lost = write_is_lost(race, patience) || *(volatile unsigned long *)view;
-	must(!munmap(view, PAGE) && !close(next));
+	*taker = 0;
+	return write_is_lost(race, patience) || *taker;
+}
+
+static int lost_once(struct race *race)
+{
+	volatile unsigned long *taker = taker_new();
+	int lost = lost_after_discard(race, taker, 10);
+
+	taker_free(taker);
 	return lost;
 }
 
@@ -440,7 +459,7 @@ TEST_F(discard, no_write_goes_to_a_freed_page)
 
 	must(!pthread_create(&writer, NULL, write_on, &race));
 	for (i = 0; i < 3000 && !late(); i++)
-		lost += lost_after_discard(&race, 10);
+		lost += lost_once(&race);
 	race.stop = 1;
 	pthread_join(writer, NULL);
 	EXPECT_EQ(0, lost);
@@ -475,7 +494,7 @@ TEST_F(discard, no_write_goes_to_a_page_that_two_discard)
 	pthread_join(other, NULL);
 	race.stop = 0;
 	for (i = 0; i < 100; i++)
-		lost += lost_after_discard(&race, 10);
+		lost += lost_once(&race);
 	race.stop = 1;
 	pthread_join(writer, NULL);
 	EXPECT_EQ(0, lost);
@@ -486,16 +505,6 @@ TEST_F(discard, no_write_goes_to_a_page_that_two_discard)
  * gone for that reason must flush all the same: the page is free afterwards.
  */
 #define WIDE	(1ul << 15)
-
-static void pin(int cpu)
-{
-	cpu_set_t set;
-
-	CPU_ZERO(&set);
-	CPU_SET(cpu, &set);
-	/* With one CPU there is nothing to race with. */
-	sched_setaffinity(0, sizeof(set), &set);
-}
 
 static void *unmap_wide(void *arg)
 {
@@ -535,6 +544,8 @@ static int race_with_munmap(int space, char *witness, unsigned int delay)
 		.witness = witness,
 	};
 	struct sched_param urgent = { .sched_priority = 1 }, normal = {};
+	/* Now: mmap(2) would wait for the munmap. */
+	volatile unsigned long *taker = taker_new();
 	pthread_t writer, unmapper;
 	int lost;
 
@@ -548,11 +559,12 @@ static int race_with_munmap(int space, char *witness, unsigned int delay)
 	wait_for_munmap(&race);
 	if (delay)
 		usleep(delay);
-	lost = lost_after_discard(&race, 60);
+	lost = lost_after_discard(&race, taker, 60);
 	sched_setscheduler(0, SCHED_OTHER, &normal);
 	pthread_join(unmapper, NULL);
 	race.stop = 1;
 	pthread_join(writer, NULL);
+	taker_free(taker);
 	return lost;
 }
 

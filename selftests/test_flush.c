@@ -32,15 +32,6 @@ static double now(void)
 	return ts.tv_sec + ts.tv_nsec / 1e9;
 }
 
-static void pin(int cpu)
-{
-	cpu_set_t set;
-
-	CPU_ZERO(&set);
-	CPU_SET(cpu, &set);
-	must(!sched_setaffinity(0, sizeof(set), &set));
-}
-
 /* Wait until a condition holds; false when it never does. */
 #define wait_for(cond) ({						\
 	double _end = now() + PATIENCE;					\

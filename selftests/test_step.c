@@ -3,9 +3,9 @@
  * test_step.c - a call of avm, and what may happen between any two instructions
  * of it: a first write by another CPU, or a whole other call
  *
- * Races that tests only try to hit are all hit here, one after the other, each
- * in a call of its own: see kernel/step/. What is checked is that no write is
- * lost, and that what the last call took away is away.
+ * Races that other tests try to hit are hit here, one after the other, each in a
+ * call of its own: see kernel/step/. What is checked is that no write is lost,
+ * and that what the last call took away is away.
  *
  * Not on debug kernels: a discard has 200,000 instructions there, and RCU would
  * not wait for that.
@@ -18,21 +18,14 @@
 #include <sched.h>
 
 #define VALUE	0x0123456789abcdefull
-
-static void one_cpu(cpu_set_t *set, int cpu)
-{
-	CPU_ZERO(set);
-	CPU_SET(cpu, set);
-}
+#define PAGES	32
 
 /* A thread that gives up its CPU is not stepped on. */
 static void keep_the_cpu(void)
 {
 	struct sched_param param = { .sched_priority = 1 };
-	cpu_set_t set;
 
-	one_cpu(&set, 0);
-	must(!sched_setaffinity(0, sizeof(set), &set));
+	pin(0);
 	must(!sched_setscheduler(0, SCHED_FIFO | SCHED_RESET_ON_FORK, &param));
 }
 
@@ -48,8 +41,8 @@ FIXTURE_SETUP(step)
 	module_load("avm_step");
 	self->dev = open(STEP_DEVICE, O_RDWR | O_CLOEXEC);
 	must(self->dev >= 0);
-	self->space = space_new(16);
-	self->view = view_new(self->space, 0, 16, RW);
+	self->space = space_new(PAGES);
+	self->view = view_new(self->space, 0, PAGES, RW);
 	self->word = (uint64_t *)(self->view + PAGE + 8);
 	denied_setup();
 	keep_the_cpu();
@@ -61,25 +54,27 @@ FIXTURE_TEARDOWN(step)
 	module_unload("avm_step");
 }
 
-/* So many tries that did not come to their step are the end of the call. */
-#define MISSES	3
+/* Tries of one step, if the thread loses its CPU. */
+#define TRIES	100
 
 /* A call to be made step by step, ready to be made anew. */
 struct made {
 	struct step_call call;
 	struct avm_batch batch;
-	struct avm_range ranges[8];
+	struct avm_range ranges[9];
 	struct avm_scan scan;
 };
 
+/* Of @count ranges of so many pages, with a page between them. */
 static void make_batch(struct made *made, int space, unsigned long cmd, char *addr,
-		       unsigned int count, int prot)
+		       unsigned int count, unsigned int pages, int prot)
 {
 	unsigned int i;
 
 	for (i = 0; i < count; i++)
 		made->ranges[i] = (struct avm_range) {
-			.addr = (uintptr_t)addr + 2 * i * PAGE, .length = PAGE, .prot = prot,
+			.addr = (uintptr_t)addr + i * (pages + 1) * PAGE,
+			.length = pages * PAGE, .prot = prot,
 		};
 	made->batch = (struct avm_batch) {
 		.size = sizeof(made->batch), .ranges = (uintptr_t)made->ranges, .count = count,
@@ -87,6 +82,23 @@ static void make_batch(struct made *made, int space, unsigned long cmd, char *ad
 	made->call = (struct step_call) {
 		.fd = space, .cmd = cmd, .arg = (uintptr_t)&made->batch,
 	};
+}
+
+static void make_protect(struct made *made, int space, char *addr, int prot)
+{
+	make_batch(made, space, AVM_IOC_PROTECT, addr, 1, 1, prot);
+}
+
+static void make_protect_page(struct made *made, int space, char *addr, int prot)
+{
+	made->call = (struct step_call) {
+		.fd = space, .cmd = AVM_IOC_PROTECT_PAGE, .arg = (uintptr_t)addr + prot,
+	};
+}
+
+static void make_discard(struct made *made, int space, char *addr)
+{
+	make_batch(made, space, AVM_IOC_DISCARD, addr, 1, 1, 0);
 }
 
 /* Of one page: get and clear. */
@@ -101,79 +113,138 @@ static void make_scan(struct made *made, int space, char *addr, uint32_t bits)
 	};
 }
 
+/* And protect: the page is accessed, so it matches. */
+static void make_scan_protect(struct made *made, int space, char *addr, int prot)
+{
+	make_scan(made, space, addr, AVM_PAGE_ACCESSED);
+	made->scan.flags = AVM_SCAN_PROTECT;
+	made->scan.prot = prot;
+}
+
 /* What a write during a call came to, over all steps. */
 struct sums {
 	unsigned long written, denied, wrong;
 };
+
+/* What a call promises. */
+enum promise {
+	CLOSES,		/* the page cannot be written afterwards */
+	KEEPS,		/* it stays as it is */
+	EMPTIES,	/* it is empty and clean */
+};
+
+/* How often the page was reported dirty, or EMPTIES, accessed or dirty. */
+static unsigned int reported(struct _test_data_step *self, const struct made *made,
+			     enum promise promise)
+{
+	uint32_t bits = AVM_PAGE_DIRTY | (promise == EMPTIES ? AVM_PAGE_ACCESSED : 0);
+	unsigned int n = scan(self->space, self->view + PAGE, 1, bits, bits, NULL);
+
+	if (made->call.cmd == AVM_IOC_SCAN && made->scan.match == AVM_PAGE_DIRTY)
+		n += made->scan.out_pages;
+	return n;
+}
+
+static bool is_wrong(struct _test_data_step *self, const struct made *made,
+		     enum promise promise, const struct step_run *run)
+{
+	bool written = run->out_how == STEP_WRITTEN, open;
+	unsigned int n;
+	uint64_t held;
+
+	open = promise == CLOSES && !try_write(self->view + PAGE, 0);
+	n = reported(self, made, promise);
+	must(!protect(self->space, self->view, PAGES, RW));
+	held = *self->word;
+	if (!open && (promise == EMPTIES ? !n && !held :
+		      !!n == written && held == (written ? run->value : 1)))
+		return false;
+	printf("# step %lu: %s, %u times dirty, reads %lx%s\n", (unsigned long)run->at,
+	       written ? "written" : "denied", n, (unsigned long)held,
+	       open ? ", can still be written" : "");
+	return true;
+}
+
+/* Until a call has been stepped as far as was asked for. */
+static void run_until_stepped(struct _test_data_step *self, const struct made *made,
+			      struct step_run *run)
+{
+	unsigned int tries = 0;
+
+	do {
+		must(tries++ < TRIES);
+		must(!protect(self->space, self->view, PAGES, RW));
+		*self->word = 1;
+		must(scan(self->space, self->view, PAGES, AVM_PAGE_DIRTY, AVM_PAGE_DIRTY,
+			  NULL) >= 1);
+		run->call = made->call;
+		must(!call(self->dev, STEP_RUN, run) && run->call.out_ret >= 0);
+	} while (run->out_how == STEP_LOST);
+}
 
 /*
  * Make a call again and again, with a first write to the page one step later
  * each time. A write that was made is reported: by the call, if that is one that
  * reports, or after it.
  */
-static struct sums write_at_each_step(struct _test_data_step *self, struct made *made, int discards)
+static struct sums write_at_each_step(struct _test_data_step *self, struct made *made,
+				      enum promise promise)
 {
 	struct step_run run = { .event = STEP_WRITE, .addr = (uintptr_t)self->word };
-	int reports = made->call.cmd == AVM_IOC_SCAN && made->scan.match == AVM_PAGE_DIRTY;
 	struct sums sums = {};
-	unsigned int missed = 0, dirtied, written;
 
-	for (run.at = 1; missed < MISSES; run.at++) {
-		must(!protect(self->space, self->view, 16, RW));
-		*self->word = 1;
-		must(dirty(self->space, self->view, 16, NULL) >= 1);
-		run.call = made->call;
+	for (run.at = 1;; run.at++) {
 		run.value = VALUE + run.at;
-		must(!call(self->dev, STEP_RUN, &run) && run.call.out_ret >= 0);
-		missed = run.out_how == STEP_NOT_REACHED ? missed + 1 : 0;
-		if (missed)
-			continue;
-		dirtied = reports ? made->scan.out_pages : 0;
-		dirtied += dirty(self->space, self->view + PAGE, 1, NULL);
-		must(!protect(self->space, self->view, 16, RW));
-		written = run.out_how == STEP_WRITTEN;
-		sums.written += written;
+		run_until_stepped(self, made, &run);
+		if (run.out_how == STEP_NOT_REACHED)
+			break;
+		sums.written += run.out_how == STEP_WRITTEN;
 		sums.denied += run.out_how == STEP_DENIED;
-		if (discards ? dirtied || *self->word :
-		    !!dirtied != written || *self->word != (written ? run.value : 1)) {
-			sums.wrong++;
-			printf("# step %lu: %s, %u times dirty, reads %lx\n", (unsigned long)run.at,
-			       written ? "written" : "denied", dirtied,
-			       (unsigned long)*self->word);
-		}
+		sums.wrong += is_wrong(self, made, promise, &run);
 	}
 	printf("# %lu writes, %lu denied\n", sums.written, sums.denied);
 	return sums;
 }
 
-#define TEST_WRITE(name, takes_away, discards, ...)			\
+#define TEST_WRITE(name, promise, make)					\
 TEST_F(step, a_write_at_each_step_of_##name)				\
 {									\
 	struct made made = {};						\
 	struct sums sums;						\
 									\
-	__VA_ARGS__;							\
-	sums = write_at_each_step(self, &made, discards);		\
+	make;								\
+	sums = write_at_each_step(self, &made, promise);		\
 	EXPECT_EQ(0, sums.wrong);					\
-	EXPECT_LE(10, sums.written);					\
-	EXPECT_LE((takes_away) ? 10 : 0, sums.denied);			\
-	EXPECT_GE((takes_away) ? ULONG_MAX : 0, sums.denied);		\
+	EXPECT_LE(100, sums.written);					\
+	EXPECT_EQ(promise != KEEPS, sums.denied >= 100);		\
 }
 
-TEST_WRITE(protect_to_read, 1, 0,
-	   make_batch(&made, self->space, AVM_IOC_PROTECT, self->view + PAGE, 1, R))
-TEST_WRITE(protect_to_none, 1, 0,
-	   make_batch(&made, self->space, AVM_IOC_PROTECT, self->view + PAGE, 1, NONE))
-TEST_WRITE(protect_of_a_vector_to_read, 1, 0,
-	   make_batch(&made, self->space, AVM_IOC_PROTECT, self->view + PAGE, 4, R))
-TEST_WRITE(protect_of_a_vector_to_none, 1, 0,
-	   make_batch(&made, self->space, AVM_IOC_PROTECT, self->view + PAGE, 4, NONE))
-TEST_WRITE(a_scan_that_clears, 0, 0,
+TEST_WRITE(protect_to_read, CLOSES,
+	   make_protect(&made, self->space, self->view + PAGE, R))
+TEST_WRITE(protect_to_none, CLOSES,
+	   make_protect(&made, self->space, self->view + PAGE, NONE))
+TEST_WRITE(protect_page_to_read, CLOSES,
+	   make_protect_page(&made, self->space, self->view + PAGE, R))
+TEST_WRITE(protect_page_to_none, CLOSES,
+	   make_protect_page(&made, self->space, self->view + PAGE, NONE))
+TEST_WRITE(protect_of_two_pages_to_read, CLOSES,
+	   make_batch(&made, self->space, AVM_IOC_PROTECT, self->view, 1, 2, R))
+TEST_WRITE(protect_of_two_pages_to_none, CLOSES,
+	   make_batch(&made, self->space, AVM_IOC_PROTECT, self->view, 1, 2, NONE))
+TEST_WRITE(protect_of_a_vector_to_read, CLOSES,
+	   make_batch(&made, self->space, AVM_IOC_PROTECT, self->view, 9, 2, R))
+TEST_WRITE(protect_of_a_vector_to_none, CLOSES,
+	   make_batch(&made, self->space, AVM_IOC_PROTECT, self->view, 9, 2, NONE))
+TEST_WRITE(a_scan_that_clears, KEEPS,
 	   make_scan(&made, self->space, self->view + PAGE, AVM_PAGE_DIRTY))
-TEST_WRITE(a_scan_that_clears_accessed, 0, 0,
+TEST_WRITE(a_scan_that_clears_accessed, KEEPS,
 	   make_scan(&made, self->space, self->view + PAGE, AVM_PAGE_ACCESSED))
-TEST_WRITE(a_discard, 1, 1,
-	   make_batch(&made, self->space, AVM_IOC_DISCARD, self->view + PAGE, 1, 0))
+TEST_WRITE(a_scan_that_protects_to_read, CLOSES,
+	   make_scan_protect(&made, self->space, self->view + PAGE, R))
+TEST_WRITE(a_scan_that_protects_to_none, CLOSES,
+	   make_scan_protect(&made, self->space, self->view + PAGE, NONE))
+TEST_WRITE(a_discard, EMPTIES,
+	   make_discard(&made, self->space, self->view + PAGE))
 
 /* The other thread of a pair. */
 struct other {
@@ -203,14 +274,15 @@ static uint32_t run_both(int dev, unsigned long at, const struct made *made,
 	pthread_t thread;
 	cpu_set_t set;
 
-	one_cpu(&set, 1);
+	CPU_ZERO(&set);
+	CPU_SET(1, &set);
 	must(!pthread_attr_init(&attr) && !pthread_attr_setaffinity_np(&attr, sizeof(set), &set));
 	must(!pthread_create(&thread, &attr, join_the_run, &other));
 	must(!call(dev, STEP_RUN, &run));
 	must(!pthread_join(thread, NULL) && !pthread_attr_destroy(&attr));
 	must(run.call.out_ret >= 0 || run.call.fd == STEP_FAULT);
-	if (run.out_how == STEP_NOT_REACHED)
-		must(other.ret == -ECANCELED);
+	if (run.out_how < STEP_COMPLETE)
+		must(other.ret == -ECANCELED || run.out_how == STEP_LOST);
 	else
 		must(!other.ret && (other.call.out_ret >= 0 || other.call.fd == STEP_FAULT));
 	return run.out_how;
@@ -219,7 +291,7 @@ static uint32_t run_both(int dev, unsigned long at, const struct made *made,
 /* A page that is dirty, holds VALUE, and has a PTE. */
 static void mapped(struct _test_data_step *self)
 {
-	must(!protect(self->space, self->view, 16, RW));
+	must(!protect(self->space, self->view, PAGES, RW));
 	*self->word = VALUE;
 }
 
@@ -230,7 +302,7 @@ static void mapped(struct _test_data_step *self)
 static void unmapped(struct _test_data_step *self)
 {
 	mapped(self);
-	must(mmap(self->view, 16 * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED,
+	must(mmap(self->view, PAGES * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED,
 		  self->space, 0) == self->view);
 	must(!protect(self->space, self->view + 3 * PAGE, 1, R));
 	self->view[0] = 1;
@@ -253,7 +325,7 @@ static int holds_what_it_held(struct _test_data_step *self)
 	char *view;
 	int wrong;
 
-	must(!protect(self->space, self->view, 16, RW));
+	must(!protect(self->space, self->view, PAGES, RW));
 	wrong = *self->word != 0;
 	view = view_new(self->space, 1, 1, RW);
 	second = (uint64_t *)(view + 8);
@@ -263,10 +335,13 @@ static int holds_what_it_held(struct _test_data_step *self)
 	return wrong;
 }
 
-/* And clean. */
-static int holds_or_is_dirty(struct _test_data_step *self)
+/* And clean; and closed, as the other call has it. */
+static int holds_or_is_open(struct _test_data_step *self)
 {
-	return dirty(self->space, self->view + PAGE, 1, NULL) || holds_what_it_held(self);
+	uint32_t bits = AVM_PAGE_DIRTY | AVM_PAGE_ACCESSED;
+
+	return may_be_read(self) || scan(self->space, self->view + PAGE, 1, bits, 0, NULL) ||
+	       holds_what_it_held(self);
 }
 
 /*
@@ -279,15 +354,18 @@ static unsigned long meet_at_each_step(struct _test_data_step *self, struct made
 				       int (*wrong)(struct _test_data_step *self))
 {
 	unsigned long at, complete = 0, blocked = 0, wrongs = 0;
-	unsigned int missed = 0;
+	unsigned int tries = 0;
 	uint32_t how;
 
-	for (at = 1; missed < MISSES; at += every) {
-		prepare(self);
-		how = run_both(self->dev, at, made, meanwhile);
-		missed = how == STEP_NOT_REACHED ? missed + 1 : 0;
-		if (missed)
-			continue;
+	for (at = 1;; at += every) {
+		do {
+			must(tries++ < TRIES);
+			prepare(self);
+			how = run_both(self->dev, at, made, meanwhile);
+		} while (how == STEP_LOST);
+		tries = 0;
+		if (how == STEP_NOT_REACHED)
+			break;
 		complete += how == STEP_COMPLETE;
 		blocked += how == STEP_BLOCKED;
 		if (wrong(self)) {
@@ -297,7 +375,7 @@ static unsigned long meet_at_each_step(struct _test_data_step *self, struct made
 		}
 	}
 	printf("# %lu complete, %lu blocked\n", complete, blocked);
-	must(complete + blocked > 10);
+	must(complete + blocked > 100 && (made->call.fd != STEP_FAULT || complete > 100));
 	return wrongs;
 }
 
@@ -313,7 +391,7 @@ TEST_F(step, protect_to_read_at_each_step_of_a_fault)
 	struct made fault, close;
 
 	make_fault(&fault, self->view + PAGE);
-	make_batch(&close, self->space, AVM_IOC_PROTECT, self->view + PAGE, 1, R);
+	make_protect(&close, self->space, self->view + PAGE, R);
 	EXPECT_EQ(0, meet_at_each_step(self, &fault, &close, 1, unmapped, may_be_written));
 }
 
@@ -322,7 +400,7 @@ TEST_F(step, protect_to_none_at_each_step_of_a_fault)
 	struct made fault, close;
 
 	make_fault(&fault, self->view + PAGE);
-	make_batch(&close, self->space, AVM_IOC_PROTECT, self->view + PAGE, 1, NONE);
+	make_protect(&close, self->space, self->view + PAGE, NONE);
 	EXPECT_EQ(0, meet_at_each_step(self, &fault, &close, 1, unmapped, may_be_read));
 }
 
@@ -331,7 +409,7 @@ TEST_F(step, discard_at_each_step_of_a_fault)
 	struct made fault, empty;
 
 	make_fault(&fault, self->view + PAGE);
-	make_batch(&empty, self->space, AVM_IOC_DISCARD, self->view + PAGE, 1, 0);
+	make_discard(&empty, self->space, self->view + PAGE);
 	EXPECT_EQ(0, meet_at_each_step(self, &fault, &empty, 1, unmapped, holds_what_it_held));
 }
 
@@ -340,7 +418,7 @@ TEST_F(step, fault_at_each_step_of_a_discard)
 	struct made fault, empty;
 
 	make_fault(&fault, self->view + PAGE);
-	make_batch(&empty, self->space, AVM_IOC_DISCARD, self->view + PAGE, 1, 0);
+	make_discard(&empty, self->space, self->view + PAGE);
 	EXPECT_EQ(0, meet_at_each_step(self, &empty, &fault, 3, mapped, holds_what_it_held));
 }
 
@@ -348,9 +426,9 @@ TEST_F(step, protect_at_each_step_of_a_discard)
 {
 	struct made close, empty;
 
-	make_batch(&close, self->space, AVM_IOC_PROTECT, self->view + PAGE, 1, NONE);
-	make_batch(&empty, self->space, AVM_IOC_DISCARD, self->view + PAGE, 1, 0);
-	EXPECT_EQ(0, meet_at_each_step(self, &empty, &close, 3, mapped, holds_or_is_dirty));
+	make_protect(&close, self->space, self->view + PAGE, NONE);
+	make_discard(&empty, self->space, self->view + PAGE);
+	EXPECT_EQ(0, meet_at_each_step(self, &empty, &close, 3, mapped, holds_or_is_open));
 }
 
 /* Two protections at once: one of them is the last, and no dirty bit is lost. */
@@ -363,8 +441,8 @@ TEST_F(step, protect_at_each_step_of_protect)
 {
 	struct made first, second;
 
-	make_batch(&first, self->space, AVM_IOC_PROTECT, self->view + PAGE, 1, NONE);
-	make_batch(&second, self->space, AVM_IOC_PROTECT, self->view + PAGE, 1, R);
+	make_protect(&first, self->space, self->view + PAGE, NONE);
+	make_protect(&second, self->space, self->view + PAGE, R);
 	EXPECT_EQ(0, meet_at_each_step(self, &first, &second, 3, mapped, lost_or_writable));
 	EXPECT_EQ(0, meet_at_each_step(self, &second, &first, 3, mapped, lost_or_writable));
 }
@@ -381,15 +459,20 @@ static int not_told_once(struct _test_data_step *self)
 	return told != 1;
 }
 
+static int not_told_or_open(struct _test_data_step *self)
+{
+	return may_be_read(self) || not_told_once(self);
+}
+
 TEST_F(step, scan_at_each_step_of_protect)
 {
 	struct made close, tell;
 
-	make_batch(&close, self->space, AVM_IOC_PROTECT, self->view + PAGE, 1, NONE);
+	make_protect(&close, self->space, self->view + PAGE, NONE);
 	make_scan(&tell, self->space, self->view + PAGE, AVM_PAGE_DIRTY);
 	reports[0] = &tell;
-	EXPECT_EQ(0, meet_at_each_step(self, &close, &tell, 3, mapped, not_told_once));
-	EXPECT_EQ(0, meet_at_each_step(self, &tell, &close, 3, mapped, not_told_once));
+	EXPECT_EQ(0, meet_at_each_step(self, &close, &tell, 3, mapped, not_told_or_open));
+	EXPECT_EQ(0, meet_at_each_step(self, &tell, &close, 3, mapped, not_told_or_open));
 }
 
 TEST_F(step, scan_at_each_step_of_a_scan)

@@ -3,9 +3,8 @@
  * avm_step.h - what the test module and the tests that use it share
  *
  * STEP_RUN makes a call and lets something happen in between two instructions
- * of it: a write by another CPU, or a call by another thread. A test that does
- * so after the first instruction, the second, and so on to the last has seen
- * all the ways in which the two can meet.
+ * of it: a write by another CPU, or a call by another thread. A test does so
+ * after the first instruction, the second, and so on to the last.
  */
 #ifndef AVM_STEP_H
 #define AVM_STEP_H
@@ -15,9 +14,8 @@
 
 #define STEP_DEVICE	"/dev/avm_step"
 
-/* What is called, besides ioctl(fd, cmd, arg): with one of these for @fd. */
+/* What is called, besides ioctl(fd, cmd, arg): with this for @fd. */
 #define STEP_FAULT	(-1)	/* at @arg, cmd: 1 for a write */
-#define STEP_MUNMAP	(-2)	/* cmd bytes at @arg */
 
 struct step_call {
 	__s32 fd;
@@ -37,16 +35,17 @@ struct step_run {
 	__u32 out_how;		/* how it went: */
 	__u64 addr;		/* a multiple of 8 */
 	__u64 value;
-	__u64 out_steps;	/* less than @at if the call ended before */
+	__u64 out_steps;	/* that were made */
 };
 
+#define STEP_NOT_REACHED	0	/* the call has no such step */
+#define STEP_LOST		1	/* it gave up its CPU before: try again */
 /* STEP_WRITE: */
-#define STEP_NOT_REACHED	0
-#define STEP_WRITTEN		1
-#define STEP_DENIED		2	/* the CPU would have faulted */
+#define STEP_WRITTEN		2
+#define STEP_DENIED		3	/* the CPU would have faulted */
 /* STEP_OTHER: */
-#define STEP_COMPLETE		3	/* the other call ended first */
-#define STEP_BLOCKED		4	/* it was still under way after a while */
+#define STEP_COMPLETE		4	/* the other call ended first */
+#define STEP_BLOCKED		5	/* it was still under way after a while */
 
 #define STEP_RUN	_IOWR(0xB9, 0, struct step_run)
 

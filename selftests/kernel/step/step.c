@@ -28,13 +28,15 @@
 
 #include "step.h"
 
-#define PATIENCE	400	/* microseconds for the other call */
+#define START_TIME	20000	/* microseconds for another CPU to look */
+#define PATIENCE	400	/* and for its call */
 #define JOIN_TIME	(10 * HZ)
 
 enum state {
 	IDLE,
 	READY,		/* a thread is in STEP_JOIN */
 	GO,		/* its turn */
+	UNDER_WAY,	/* it is in its call */
 	DONE,		/* it is through */
 	CANCELLED,	/* its turn will not come */
 };
@@ -64,14 +66,24 @@ static void write_as_a_cpu(void)
 	run->out_how = STEP_WRITTEN;
 }
 
+/* Wait for a state of the other, without a sleep. Return: whether it came. */
+static bool spin_for(enum state state, unsigned int microseconds)
+{
+	while (atomic_read_acquire(&other) < state) {
+		if (!microseconds--)
+			return false;
+		udelay(1);
+	}
+	return true;
+}
+
 static void let_the_other_go(void)
 {
-	unsigned int i;
-
-	atomic_set_release(&other, GO);
-	for (i = 0; i < PATIENCE && atomic_read_acquire(&other) != DONE; i++)
-		udelay(1);
-	run->out_how = i < PATIENCE ? STEP_COMPLETE : STEP_BLOCKED;
+	if (atomic_cmpxchg(&other, READY, GO) == READY &&
+	    spin_for(UNDER_WAY, START_TIME))
+		run->out_how = spin_for(DONE, PATIENCE) ? STEP_COMPLETE : STEP_BLOCKED;
+	else
+		run->out_how = STEP_LOST;
 }
 
 /* Return: whether to go on stepping. */
@@ -127,23 +139,26 @@ static long make_call(struct step_call *call, struct file *file)
 {
 	if (call->fd == STEP_FAULT)
 		return fault(call);
-	if (call->fd == STEP_MUNMAP)
-		return vm_munmap(call->arg, call->cmd);
 	return file->f_op->unlocked_ioctl(file, call->cmd, call->arg);
 }
 
-static noinline void make_call_stepped(struct step_call *call, struct file *file)
+/* Return: whether it was stepped to its end, or to the event. */
+static noinline bool make_call_stepped(struct step_call *call, struct file *file)
 {
+	unsigned long flags;
+
 	asm volatile("pushfq; orq %0, (%%rsp); popfq" : : "i" (X86_EFLAGS_TF) : "memory", "cc");
 	call->out_ret = make_call(call, file);
-	asm volatile("pushfq; andq %0, (%%rsp); popfq" : : "i" (~X86_EFLAGS_TF) : "memory", "cc");
+	asm volatile("pushfq; popq %0; pushfq; andq %1, (%%rsp); popfq"
+		     : "=r" (flags) : "i" (~X86_EFLAGS_TF) : "memory", "cc");
+	return flags & X86_EFLAGS_TF || run->out_how != STEP_NOT_REACHED;
 }
 
 /* The file of a call, if it has one. */
 static int get_file_of(const struct step_call *call, struct file **file)
 {
 	*file = NULL;
-	if (call->fd == STEP_FAULT || call->fd == STEP_MUNMAP)
+	if (call->fd == STEP_FAULT)
 		return 0;
 	*file = fget(call->fd);
 	if (!*file)
@@ -213,7 +228,8 @@ static int run_it(struct step_run *arg, struct file *file)
 	}
 	run = arg;
 	WRITE_ONCE(runner, current);
-	make_call_stepped(&arg->call, file);
+	if (!make_call_stepped(&arg->call, file))
+		arg->out_how = STEP_LOST;
 	WRITE_ONCE(runner, NULL);
 	if (arg->event == STEP_OTHER) {
 		atomic_cmpxchg(&other, READY, CANCELLED);
@@ -273,6 +289,7 @@ int step_join(struct step_call *arg)
 	}
 	err = await(GO, CANCELLED);
 	if (!err && atomic_read_acquire(&other) == GO) {
+		atomic_set_release(&other, UNDER_WAY);
 		arg->out_ret = make_call(arg, file);
 		atomic_set_release(&other, DONE);
 	} else {
