@@ -208,7 +208,7 @@ static struct sums write_at_each_step(struct _test_data_step *self, struct made 
 }
 
 #define TEST_WRITE(name, promise, every, make)				\
-TEST_F(step, a_write_at_each_step_of_##name)				\
+TEST_F(step, name)							\
 {									\
 	struct made made = {};						\
 	struct sums sums;						\
@@ -220,31 +220,31 @@ TEST_F(step, a_write_at_each_step_of_##name)				\
 	EXPECT_EQ(promise != KEEPS, sums.denied >= 100);		\
 }
 
-TEST_WRITE(protect_to_read, CLOSES, 1,
+TEST_WRITE(a_write_at_each_step_of_protect_to_read, CLOSES, 1,
 	   make_protect(&made, self->space, self->view + PAGE, R))
-TEST_WRITE(protect_to_none, CLOSES, 1,
+TEST_WRITE(a_write_at_each_step_of_protect_to_none, CLOSES, 1,
 	   make_protect(&made, self->space, self->view + PAGE, NONE))
-TEST_WRITE(protect_page_to_read, CLOSES, 1,
+TEST_WRITE(a_write_at_each_step_of_protect_page_to_read, CLOSES, 1,
 	   make_protect_page(&made, self->space, self->view + PAGE, R))
-TEST_WRITE(protect_page_to_none, CLOSES, 1,
+TEST_WRITE(a_write_at_each_step_of_protect_page_to_none, CLOSES, 1,
 	   make_protect_page(&made, self->space, self->view + PAGE, NONE))
-TEST_WRITE(protect_of_two_pages_to_read, CLOSES, 3,
+TEST_WRITE(a_write_at_each_step_of_protect_of_two_pages_to_read, CLOSES, 3,
 	   make_batch(&made, self->space, AVM_IOC_PROTECT, self->view, 1, 2, R))
-TEST_WRITE(protect_of_two_pages_to_none, CLOSES, 3,
+TEST_WRITE(a_write_at_each_step_of_protect_of_two_pages_to_none, CLOSES, 3,
 	   make_batch(&made, self->space, AVM_IOC_PROTECT, self->view, 1, 2, NONE))
-TEST_WRITE(protect_of_a_vector_to_read, CLOSES, 3,
+TEST_WRITE(a_write_at_each_step_of_protect_of_a_vector_to_read, CLOSES, 3,
 	   make_batch(&made, self->space, AVM_IOC_PROTECT, self->view, 9, 2, R))
-TEST_WRITE(protect_of_a_vector_to_none, CLOSES, 3,
+TEST_WRITE(a_write_at_each_step_of_protect_of_a_vector_to_none, CLOSES, 3,
 	   make_batch(&made, self->space, AVM_IOC_PROTECT, self->view, 9, 2, NONE))
-TEST_WRITE(a_scan_that_clears, KEEPS, 1,
+TEST_WRITE(a_write_at_each_step_of_a_scan_that_clears, KEEPS, 1,
 	   make_scan(&made, self->space, self->view + PAGE, AVM_PAGE_DIRTY))
-TEST_WRITE(a_scan_that_clears_accessed, KEEPS, 1,
+TEST_WRITE(a_write_at_each_step_of_a_scan_that_clears_accessed, KEEPS, 1,
 	   make_scan(&made, self->space, self->view + PAGE, AVM_PAGE_ACCESSED))
-TEST_WRITE(a_scan_that_protects_to_read, CLOSES, 3,
+TEST_WRITE(a_write_at_each_step_of_a_scan_that_protects_to_read, CLOSES, 3,
 	   make_scan_protect(&made, self->space, self->view + PAGE, R))
-TEST_WRITE(a_scan_that_protects_to_none, CLOSES, 3,
+TEST_WRITE(a_write_at_each_step_of_a_scan_that_protects_to_none, CLOSES, 3,
 	   make_scan_protect(&made, self->space, self->view + PAGE, NONE))
-TEST_WRITE(a_discard, EMPTIES, 3,
+TEST_WRITE(a_write_at_each_step_of_a_discard, EMPTIES, 3,
 	   make_discard(&made, self->space, self->view + PAGE))
 
 /* The other thread of a pair. */
