@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
  * testmodule.h - the modules in kernel/ that are for tests only. They lie
- * beside the test program: tools/check sees to that.
+ * beside the test program: tools/check and tools/mutants see to that.
  */
 #ifndef TESTMODULE_H
 #define TESTMODULE_H
